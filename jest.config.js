@@ -24,7 +24,7 @@ export default {
     '^expressway/testing$': '<rootDir>/lib/testing/index.ts',
   },
   // What is slow because the machine is busy has not failed.
-  testTimeout: 60_000,
+  testTimeout: 180_000,
   // Suites wait for processes, sockets and Redis more than they compute: with one for each core, the cores idle half of the time.
   maxWorkers: availableParallelism() + 1,
   testSequencer: '<rootDir>/__tests__/jest.sequencer.js',

@@ -28,13 +28,13 @@ describe('code blocks of the documentation', () => {
 
   test('compile in TypeScript and JavaScript', () => {
     expect(typeCheck(of('ts', 'js'))).toEqual([]);
-  }, 120_000);
+  });
 
   test('do not compile with a deliberate error', () => {
     const [first] = of('ts') as [Block, ...Block[]];
     const bad = { ...first, code: 'app.use(ipRateLimit({ limits: 5 }));\n' };
     expect(typeCheck([bad])).toEqual([expect.stringContaining(`${first.page}:${first.line + 1}: error TS2561`)]);
-  }, 120_000);
+  });
 
   test('that are whole programs are each run by a test', () => {
     const tests = readdirSync(join(ROOT, '__tests__/docs'))

@@ -27,7 +27,7 @@ test('README.md: the first program is a gateway', async () => {
   const example = cleanup.add(runBlock(first, backendsAt(one.url, two.url)));
   const both = [await (await example.get('/')).text(), await (await example.get('/')).text()];
   expect(both.sort()).toEqual(['one', 'two']);
-}, 60_000);
+});
 
 describe('docs/rate-limit.md', () => {
   test('a hundred requests pass, and the next one waits', async () => {
@@ -37,14 +37,14 @@ describe('docs/rate-limit.md', () => {
     const refused = await example.get('/');
     expect([refused.status, refused.headers.get('ratelimit')]).toEqual([429, expect.stringContaining('"ip";r=0')]);
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
-  }, 60_000);
+  });
 
   test('express-rate-limit counts with our store', async () => {
     const example = cleanup.add(runExample('rate-limit-store'));
     const statuses: number[] = [];
     for (let i = 0; i < 7; i += 1) statuses.push((await example.get('/login')).status);
     expect(statuses).toEqual([200, 200, 200, 200, 200, 429, 429]);
-  }, 60_000);
+  });
 });
 
 test('docs/circuit-breaker.md: five failures open the circuit', async () => {
@@ -55,7 +55,7 @@ test('docs/circuit-breaker.md: five failures open the circuit', async () => {
   expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, expect.stringMatching(/^\d+$/)]);
   expect(await (await example.get('/state')).json()).toMatchObject({ circuit: 'open' });
   expect(reports.requests).toHaveLength(5);
-}, 60_000);
+});
 
 test('docs/proxy.md: two backends in turn, and one alone when the other is down', async () => {
   const [one, two] = [await backend('one'), await backend('two')];
@@ -66,19 +66,19 @@ test('docs/proxy.md: two backends in turn, and one alone when the other is down'
   expect(rows.map((row) => row.backend)).toEqual([one.url, two.url]);
   await two.refuse();
   for (let i = 0; i < 4; i += 1) expect(await (await example.get('/')).text()).toBe('one');
-}, 60_000);
+});
 
 test('docs/request-guard.md: an ambiguous path is refused', async () => {
   const example = cleanup.add(runExample('request-guard'));
   expect(await (await example.get('/a/b')).text()).toBe('one reading: /a/b');
   expect((await example.get('/a%5Cb')).status).toBe(400);
   expect(await (await example.get('/%61//b')).text()).toBe('one reading: /a/b');
-}, 60_000);
+});
 
 test('docs/overload.md: a gateway with time to spare serves every request', async () => {
   const example = cleanup.add(runExample('overload'));
   expect(await (await example.get('/checkout/1')).text()).toBe('served: /checkout/1');
-}, 60_000);
+});
 
 test('docs/harden-server.md: a head that is too large is refused, with an event', async () => {
   const example = cleanup.add(runExample('harden-server'));
@@ -88,7 +88,7 @@ test('docs/harden-server.md: a head that is too large is refused, with an event'
   const { status } = await rawRequest(await example.port(), `GET / HTTP/1.1\r\n${fields}\r\n\r\n`);
   expect(status).toBe(431);
   await eventually('it is told of', () => example.output.includes('refused 127.0.0.1: head_too_large'));
-}, 60_000);
+});
 
 test('docs/http2.md: one port for HTTP/2 and HTTP/1.1', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'expressway-http2-'));
@@ -99,7 +99,7 @@ test('docs/http2.md: one port for HTTP/2 and HTTP/1.1', async () => {
   const port = await example.port(8443);
   const client = cleanup.add(new Http2Client(port));
   expect(JSON.parse((await client.request()).content.toString())).toEqual({ ip: '127.0.0.1', secure: true });
-}, 60_000);
+});
 
 test('docs/grpc.md: calls over HTTP/2 on both sides, and health checks', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'expressway-grpc-'));
@@ -125,7 +125,7 @@ test('docs/grpc.md: calls over HTTP/2 on both sides, and health checks', async (
   expect([String(content), trailers?.['grpc-status']]).toEqual(['said', '0']);
   await eventually('a health check', () => checks.length > 0);
   expect(checks[0]).toEqual(['POST', '/grpc.health.v1.Health/Check']);
-}, 60_000);
+});
 
 test('docs/observability.md: metrics on a listener of their own, and a line for each request', async () => {
   const { url } = await backend('hello');
@@ -136,7 +136,7 @@ test('docs/observability.md: metrics on a listener of their own, and a line for 
     counted.test(await (await example.get('/metrics', {}, 'GET', 9090)).text()),
   );
   await eventually('there is a line', () => example.output.includes('"/orders"'));
-}, 60_000);
+});
 
 describe('docs/lifecycle.md', () => {
   test('SIGTERM: a running request ends, then the process with 0', async () => {
@@ -152,12 +152,12 @@ describe('docs/lifecycle.md', () => {
     expect(await (await running).text()).toBe('whole');
     expect(await stopped).toBe(0);
     expect(example.output.trim().split('\n')).toEqual(['draining', 'closing', 'closed']);
-  }, 60_000);
+  });
 
   test('two servers shut down on one signal', async () => {
     const example = cleanup.add(runExample('lifecycle-two'));
     const answers = await Promise.all([example.get('/'), example.get('/', {}, 'GET', 8443)]);
     expect(await Promise.all(answers.map((one) => one.text()))).toEqual(['one', 'two']);
     expect(await example.stop('SIGTERM')).toBe(0);
-  }, 60_000);
+  });
 });

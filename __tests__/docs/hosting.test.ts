@@ -1,14 +1,12 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, expect, jest, test } from '@jest/globals';
+import { afterEach, expect, test } from '@jest/globals';
 import { closeAll, openBackend } from '../gateway/gateways.ts';
 import { endAll, Proc } from '../gateway/proc.ts';
 import { until } from '../gateway/until.ts';
 import { ask } from '../support/ask.ts';
 import { ExampleProject } from './example-project.ts';
 import { BLOCKS } from './pages.ts';
-
-jest.setTimeout(120_000);
 
 let project: ExampleProject;
 

@@ -100,7 +100,7 @@ describeWithRedis('docs/services.md: the whole example', (redis) => {
       runExample('services', { ...backendsAt(...all), 'api-keys.json': file, 'redis://localhost:6379': redis.url }),
     );
     await gateway.port();
-  }, 60_000);
+  });
 
   afterAll(() => cleanup.run());
 

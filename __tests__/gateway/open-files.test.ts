@@ -11,8 +11,6 @@ import { closeAll, openBackend } from './gateways.ts';
 import { endAll, Proc } from './proc.ts';
 import { until } from './until.ts';
 
-jest.setTimeout(90_000);
-
 afterEach(async () => {
   await endAll();
   await closeAll();

@@ -133,7 +133,7 @@ describe('SIGHUP and the list of backends', () => {
     expect(proc.stdout).not.toMatch(/"level":"(?:error|warn)"/);
     proc.kill('SIGTERM');
     expect(await proc.exit()).toBe(0);
-  }, 60_000);
+  });
 
   test('reloads BACKENDS from the .env file that it came from', async () => {
     const [one, two] = [await openBackend('one'), await openBackend('two')];

@@ -56,7 +56,7 @@ describe('GATEWAY_CONFIG with workers', () => {
     process.kill(before[0] as number, 'SIGKILL');
     await cluster.serving(2, before.slice(0, 1));
     for (let i = 0; i < 6; i += 1) expect((await ask(`${cluster.url}/shop`)).json.backend).toBe('shop');
-  }, 120_000);
+  });
 
   test('a bad file changes nothing in any worker, and at the start ends it with 1', async () => {
     const users = await openBackend('users');
@@ -74,5 +74,5 @@ describe('GATEWAY_CONFIG with workers', () => {
     // What only the use shows: a worker tells it.
     await cluster.proc.said(/"problems":\[.*none.json/);
     for (let i = 0; i < 4; i += 1) expect((await ask(`${cluster.url}/users`)).status).toBe(200);
-  }, 60_000);
+  });
 });

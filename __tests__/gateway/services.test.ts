@@ -289,7 +289,7 @@ describe('200 reloads under load', () => {
     agent.destroy();
     streaming.closeAllConnections();
     streaming.close();
-  }, 120_000);
+  });
 });
 
 describe('a start with a bad file', () => {

@@ -82,7 +82,7 @@ describeInChromium('the status page in Chromium', () => {
     browser = await launchChromium();
     // For all tests: one that kills a backend starts it again.
     backends = await Promise.all(['one', 'two', 'three'].map((name) => BackendProcess.start(name)));
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await browser?.close();
@@ -96,7 +96,7 @@ describeInChromium('the status page in Chromium', () => {
       backends.map(({ url }) => url),
       ENV,
     );
-  }, 60_000);
+  });
 
   afterEach(async () => {
     await page?.context().close();
@@ -105,7 +105,7 @@ describeInChromium('the status page in Chromium', () => {
     await opened.run();
     await closeAll();
     expect(complaints.filter((one) => expected?.test(one) !== true)).toEqual([]);
-  }, 60_000);
+  });
 
   async function open(options: BrowserContextOptions = {}): Promise<void> {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
@@ -170,7 +170,7 @@ describeInChromium('the status page in Chromium', () => {
       const cells = await page.getByRole('row').filter({ hasText: '203.0.113.66' }).innerText();
       return Number(/\s(\d+)\s/.exec(cells)?.[1]) >= 30;
     });
-  }, 90_000);
+  });
 
   test('drains, isolates and restores a backend by button, but not with a wrong token', async () => {
     const [first] = backends as [BackendProcess];
@@ -198,7 +198,7 @@ describeInChromium('the status page in Chromium', () => {
     expect(JSON.stringify(gateway.logged)).not.toContain(TOKEN);
     await page.getByRole('button', { name: 'Lock' }).click();
     expect(await page.getByRole('button', { name: /^Drain/ }).count()).toBe(0);
-  }, 60_000);
+  });
 
   test('resets the limit of a client by button', async () => {
     await open();
@@ -209,7 +209,7 @@ describeInChromium('the status page in Chromium', () => {
     await page.getByRole('dialog').getByRole('button', { name: 'Reset' }).click();
     await page.getByText('No client was limited').waitFor();
     expect((await ask(gateway.url, client)).status).toBe(200);
-  }, 60_000);
+  });
 
   test('can be used by keyboard alone, while its content changes', async () => {
     const [first] = backends as [BackendProcess];
@@ -240,7 +240,7 @@ describeInChromium('the status page in Chromium', () => {
     await page.keyboard.press('Tab');
     await page.keyboard.press('Enter');
     await becomes(first, /^Drain/);
-  }, 60_000);
+  });
 
   test('supports dark mode, reduced motion, narrow screens and screen readers', async () => {
     await open({ colorScheme: 'dark', reducedMotion: 'reduce', viewport: { width: 360, height: 740 } });
@@ -260,13 +260,13 @@ describeInChromium('the status page in Chromium', () => {
     expect(await page.getByRole('banner').count()).toBe(1);
     expect(await page.getByRole('img', { name: /^The last \d+ s\. requests/ }).count()).toBe(1);
     expect(await contrasts(page)).toEqual([]);
-  }, 60_000);
+  });
 
   test('has the contrast of WCAG AA in light mode', async () => {
     await open();
     await rowOf(backends[0] as BackendProcess).waitFor();
     expect(await contrasts(page)).toEqual([]);
-  }, 60_000);
+  });
 
   test('shows markup and control characters from clients as escaped text', async () => {
     const mean = '<img src=x onerror="document.title=1">\u202e\u0007\u2066';
@@ -303,7 +303,7 @@ describeInChromium('the status page in Chromium', () => {
     expect(await page.locator('main img').count()).toBe(0);
     // The page itself marks its title while there is a problem; the script of a client would have set it to 1.
     expect(await page.title()).toMatch(/^(\(!\) )?Expressway on [\w.-]+$/);
-  }, 60_000);
+  });
 
   test('shows two rows, with the names of the services, when two services share a backend', async () => {
     const events = new GatewayEvents();
@@ -324,7 +324,7 @@ describeInChromium('the status page in Chromium', () => {
     feed.noteOperator('an operator', 'did something');
     await page.getByText('did something').first().waitFor();
     expect(await page.locator('#backend-rows tr').count()).toBe(2);
-  }, 60_000);
+  });
 
   test("shows services and routes of a user's own app, finds a route by filter, and names the one in trouble", async () => {
     const [users, shop] = backends as [BackendProcess, BackendProcess];
@@ -367,7 +367,7 @@ describeInChromium('the status page in Chromium', () => {
     expect(await page.evaluate('document.documentElement.scrollWidth > document.documentElement.clientWidth')).toBe(
       false,
     );
-  }, 60_000);
+  });
 
   test('says in words what an open circuit, a limit and a fallback mean, and gives errors as a share of the requests', async () => {
     const [, slow] = backends as [BackendProcess, BackendProcess];
@@ -416,7 +416,7 @@ describeInChromium('the status page in Chromium', () => {
     expect(await page.locator('#gateway-host').innerText()).toBe(`on ${hostname()}`);
     expect(await page.locator('#zone').innerText()).toMatch(/^Times in (?:UTC|[\w/]+, UTC[+\d:\u2212-]*)$/);
     expect(await contrasts(page)).toEqual([]);
-  }, 60_000);
+  });
 
   test('lists the settings by their variables, those that are set first, and links to metrics and documentation', async () => {
     await open();
@@ -431,7 +431,7 @@ describeInChromium('the status page in Chromium', () => {
     await page.getByRole('heading', { name: 'Documentation' }).waitFor();
     await page.getByRole('link', { name: 'Problems', exact: true }).click();
     expect(await page.locator('body').innerText()).toMatch(/^# /);
-  }, 60_000);
+  });
 
   test('charts begin with the first data, and cards on a phone have no empty bands', async () => {
     await open({ viewport: { width: 390, height: 844 } });
@@ -447,7 +447,7 @@ describeInChromium('the status page in Chromium', () => {
       .filter((cell) => cell.getClientRects().length > 0 && cell.innerText.trim() === '')
       .map((cell) => cell.dataset.label)`);
     expect(bands).toEqual([]);
-  }, 120_000);
+  });
 
   test('says that the connection is lost when the gateway stops', async () => {
     await open();
@@ -455,7 +455,7 @@ describeInChromium('the status page in Chromium', () => {
     await gateway.gateway.close();
     await page.locator('#live[data-live="lost"]').waitFor();
     expect(await page.locator('#live').innerText()).toContain('Connection to the gateway lost');
-  }, 60_000);
+  });
 
   test('draws the pictures of the README', async () => {
     const names = ['light', 'dark'] as const;

@@ -44,7 +44,7 @@ test('docs/differential.md gives one reason for each difference', () => {
     const odd = new Set(compared.filter((one) => !isKnown(one)).map(({ id }) => id));
     const again = odd.size === 0 ? [] : await compare((id) => odd.has(id), 1_000);
     compared = compared.map((one) => again.find(({ id }) => id === one.id) ?? one);
-  }, 120_000);
+  });
 
   test('no request is forwarded that both nginx and HAProxy refuse', () => {
     expect(compared.length).toBeGreaterThan(80);
@@ -66,5 +66,5 @@ test('docs/differential.md gives one reason for each difference', () => {
     // How many responses the two others lose to a reset is another number in each run.
     const ours = (all: readonly Row[]) => all.map(({ id, ours }) => [id, ours]);
     expect(ours(await compareResponses())).toEqual(ours(readTable().responses));
-  }, 60_000);
+  });
 });

@@ -107,7 +107,7 @@ describe('latency', () => {
     slow.script = script;
     for (const answerHeld of held) answerHeld();
     await all;
-  }, 150_000);
+  });
 
   /** Picks the only backend there is, and remembers its latency as it was then. */
   class Observer implements SelectionPolicy {

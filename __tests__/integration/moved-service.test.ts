@@ -53,7 +53,7 @@ describeInChromium('a web front end behind a path prefix', () => {
     });
     gateway = await listen(express().use(router));
     open.push(front, other, router, gateway);
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await browser?.close();
@@ -82,5 +82,5 @@ describeInChromium('a web front end behind a path prefix', () => {
     expect(await context.cookies()).toEqual([]);
     expect(complaints).toEqual([]);
     await context.close();
-  }, 60_000);
+  });
 });

@@ -149,7 +149,7 @@ describe.each([
       ),
       { numRuns: secure ? 30 : 150 },
     );
-  }, 60_000);
+  });
 });
 
 test('2,000 pipelined requests get their responses in order, over at most two backend connections', async () => {
@@ -165,7 +165,7 @@ test('2,000 pipelined requests get their responses in order, over at most two ba
   const bytes = targets.map((target) => get(target)).join('') + get('/last', 'Connection: close\r\n');
   expect(contents(await exchange(socket, [Buffer.from(bytes)]))).toEqual([...targets, '/last']);
   expect(connections).toBe(1);
-}, 60_000);
+});
 
 test('a maximum of 0 lets Node read ahead without a bound', async () => {
   const { port, most } = await site({ maxRequestsInProgress: 0 });

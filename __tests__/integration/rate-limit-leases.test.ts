@@ -199,7 +199,7 @@ describeWithAnyRedis('leases of four gateways, on a simulated clock', (redis) =>
         { numRuns: 60, endOnFailure: true },
       );
       expect(awaited).toBeGreaterThan(100);
-    }, 60_000);
+    });
 
     test('a busy client costs at most 0.1 commands per request, and 0 over its limit', async () => {
       const gateways = open(name, [{ limit: 1_000, windowMs: 3_600_000, burst: 1_000 }], 0.25);

@@ -50,7 +50,7 @@ async function expectSharedLimitSoon(one: Gateway, other: Gateway): Promise<void
 
 describeWithServers('a Redis Cluster', () => {
   const cluster = new TestCluster();
-  beforeAll(() => cluster.start(), 60_000);
+  beforeAll(() => cluster.start());
   afterAll(() => cluster.stop());
   const rootNodes = () => cluster.masters.map(({ port }) => ({ url: `redis://127.0.0.1:${port}` }));
   let prefixes = 0;
@@ -139,9 +139,9 @@ describeWithServers('a Redis Cluster', () => {
       }
     };
     const loads = [one, other, third].map(load);
-    const replaced = await cluster.fail(0);
-    await replaced();
+    const replace = await cluster.fail(0);
     await eventually('a mode was left', () => modes.length > 0);
+    await replace();
     const strict = { ...options, limit: 3, keyPrefix: prefix() };
     const [late, later] = [await gateway(strict), await gateway({ ...strict, redis: io })];
     await Promise.all([one, other, third, late, later].map((each) => shared(each)));
@@ -154,21 +154,21 @@ describeWithServers('a Redis Cluster', () => {
     const fresh = await gateway({ ...strict, redis: cluster.url });
     await shared(fresh);
     await expectSharedLimitSoon(fresh, later);
-  }, 120_000);
+  });
 
   test('is used after a failover that was in progress when the gateway started', async () => {
-    const replaced = await cluster.fail(1);
+    const replace = await cluster.fail(1);
     // It still says that the dead one has its slots.
     const one = await gateway({ redis: cluster.url, keyPrefix: prefix() });
     expect(await one.status('198.51.107.1')).toBe(200);
-    await replaced();
+    await replace();
     await shared(one);
   });
 });
 
 describeWithServers('a Redis with Sentinels', () => {
   const set = new SentinelSet();
-  beforeAll(() => set.start(), 60_000);
+  beforeAll(() => set.start());
   afterAll(() => set.stop());
 
   test('by URL or as a client shares counts, causes no 5xx in a failover, and shares again afterwards', async () => {

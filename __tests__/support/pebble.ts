@@ -123,7 +123,7 @@ export function describeWithPebble(name: string, fn: (pebble: Pebble) => void): 
   if (isThere('pebble') && isThere('pebble-challtestsrv')) {
     describe(name, () => {
       const pebble = new Pebble();
-      beforeAll(() => pebble.start(), 60_000);
+      beforeAll(() => pebble.start());
       afterAll(() => pebble.stop());
       fn(pebble);
     });

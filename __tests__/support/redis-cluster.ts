@@ -49,13 +49,16 @@ export class TestCluster {
     await Promise.all([...this.masters, ...this.replicas].map((node) => node.kill()));
   }
 
-  /** Kills a master. What is returned waits until its replica has taken over. */
+  /** Kills a master. Its replica takes over when what is returned is called, and has done so when that resolves. */
   async fail(index: number): Promise<() => Promise<void>> {
     const [master, replica] = [this.masters[index], this.replicas[index]] as [RedisServer, RedisServer];
+    const stand = (still: 'yes' | 'no') => replica.command('CONFIG', 'SET', 'cluster-replica-no-failover', still);
+    await stand('yes');
     await master.kill();
     this.#dead.add(master);
     await this.#setTimeouts(SHORT_NODE_TIMEOUT_MS);
     return async () => {
+      await stand('no');
       const promoted = async () => String(await replica.command('ROLE')).startsWith('master');
       await eventually('the replica has taken over', promoted);
       await this.#setTimeouts(NODE_TIMEOUT_MS);
@@ -93,5 +96,7 @@ export class TestCluster {
 const clusterArgs = (port: number, bus: number): string[] => [
   ...['--port', `${port}`, '--cluster-enabled', 'yes', '--cluster-port', `${bus}`],
   ...['--cluster-node-timeout', `${NODE_TIMEOUT_MS}`, '--cluster-config-file', 'nodes.conf'],
+  // However long it was without its master.
+  ...['--cluster-replica-validity-factor', '0'],
   ...['--repl-diskless-sync-delay', '0', '--save', '', '--appendonly', 'no'],
 ];

@@ -64,20 +64,16 @@ describe('docs/testing.md', () => {
 
   const ofNode = examples.filter(({ code }) => code.includes("from 'node:test'")).map(({ file }) => file);
 
-  test.each(ofNode)(
-    '%s runs with node:test',
-    async (file) => {
-      const warnings = '--disable-warning=ExperimentalWarning';
-      const { stdout } = await node(warnings, `--conditions=${CONDITION}`, '--test', '--test-reporter=tap', file);
-      expect(stdout).toMatch(/^# pass 1$/m);
-      expect(stdout).toMatch(/^# fail 0$/m);
-    },
-    60_000,
-  );
+  test.each(ofNode)('%s runs with node:test', async (file) => {
+    const warnings = '--disable-warning=ExperimentalWarning';
+    const { stdout } = await node(warnings, `--conditions=${CONDITION}`, '--test', '--test-reporter=tap', file);
+    expect(stdout).toMatch(/^# pass 1$/m);
+    expect(stdout).toMatch(/^# fail 0$/m);
+  });
 
   test('gateway.test.js runs with Jest and supertest', async () => {
     const jest = join(root, '__tests__/node_modules/jest/bin/jest.js');
     const { stderr } = await node('--experimental-vm-modules', jest, '--config', 'jest.config.json');
     expect(stderr).toMatch(/^Tests: +1 passed, 1 total$/m);
-  }, 60_000);
+  });
 });
