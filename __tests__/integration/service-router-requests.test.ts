@@ -145,6 +145,7 @@ describe('redirects', () => {
     ['GET http://a.example/here/x HTTP/1.1', ['Host: b.example'], 'http://a.example/there/x'],
     ['GET //evil.example/ HTTP/1.0', [], '/evil.example/'],
     ['GET /here HTTP/1.0', [], '/there'],
+    ['OPTIONS * HTTP/1.1', ['Host: a.example'], 'http://a.example:8443/'],
   ])('%s %j goes to %s', async (line, headers, location) => {
     const ask = await gateway({ services: {}, routes, mergeSlashes: false }, { trustProxy: true });
     expect((await ask(line, ...headers)).field('location')).toBe(location);

@@ -71,7 +71,9 @@ export function redirects(redirect: RedirectOptions, prefix: string): Middleware
     const authority = port === undefined || port === DEFAULT_PORTS[scheme] ? host : `${host}:${port}`;
     // Express has removed the path at which the router is mounted.
     const mount = redirect.fullPath === undefined ? (exchange.req.baseUrl ?? '') : '';
-    const target = mount + rewriteTarget(req.url ?? '/', prefix, redirect);
+    // `*`, the target of `OPTIONS` for a whole server, is no path.
+    const path = req.url?.startsWith('/') ? req.url : '/';
+    const target = mount + rewriteTarget(path, prefix, redirect);
     // Without a host (HTTP/1.0), the URL is relative. Two slashes in front would name a host.
     const location = host === '' ? target.replace(/^[/\\]+/, '/') : `${scheme}://${authority}${target}`;
     res.writeHead(redirect.status ?? 302, { Location: location, 'Content-Length': 0 }).end();
