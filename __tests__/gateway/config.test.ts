@@ -375,6 +375,24 @@ describe('readConfig', () => {
     ]);
   });
 
+  test.each([
+    ['SHUTDOWN_LEAD_MS', { SHUTDOWN_LEAD_MS: '9000' }],
+    ['SHUTDOWN_LEAD_MS', { SHUTDOWN_LEAD_MS: '800', SHUTDOWN_TIMEOUT_MS: '1000' }],
+    ['RATE_LIMIT_LEASE', { RATE_LIMIT_ALGORITHM: 'fixed-window', RATE_LIMIT_LEASE: '0.2' }],
+    ['RATE_LIMIT_MAX', { RATE_LIMIT_MAX: '1000000000', RATE_LIMIT_WINDOW_MS: '31536000000' }],
+    ['RATE_LIMIT_MAX', { RATE_LIMIT_BURST: '1000000000', RATE_LIMIT_WINDOW_MS: '31536000000' }],
+    ['RATE_LIMIT', { RATE_LIMIT: 'off' }],
+  ])('%s: what a middleware would refuse is a problem of the variables: %j', (name, env) => {
+    expect(problemsOf(env)).toEqual([expect.stringMatching(new RegExp(`^${name}: `))]);
+  });
+
+  test.each([
+    { SHUTDOWN_LEAD_MS: '8999' },
+    { RATE_LIMIT_ALGORITHM: 'fixed-window', RATE_LIMIT_MAX: '1000000000', RATE_LIMIT_WINDOW_MS: '31536000000' },
+  ])('%j is good', (env) => {
+    expect(problemsOf(env)).toEqual([]);
+  });
+
   test('LOAD_BALANCING=sticky takes its secret along, and says that it needs one among all other problems', () => {
     const secret = '0123456789abcdef0123456789abcdef';
     const attributes = { cookie: 'expressway-sticky', sameSite: 'lax', path: '/', partitioned: false };

@@ -14,10 +14,12 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-async function check(...args: string[]) {
+const check = (...args: string[]) => checkWith('', ...args);
+
+async function checkWith(input: string, ...args: string[]) {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const texts = Promise.all([stdout, stderr].map(async (one) => (await one.toArray()).join('')));
-  const code = await run(['check', ...args], { stdin: Readable.from([]), stdout, stderr });
+  const code = await run(['check', ...args], { stdin: Readable.from([input]), stdout, stderr });
   stdout.end();
   stderr.end();
   const [out = '', err = ''] = await texts;
@@ -204,6 +206,28 @@ routes:
       ...['OPTIONS', '/put', '-H', 'Origin: https://app.example', '-H', 'Access-Control-Request-Method: PUT'],
     );
     expect(lines(out, 1).map((line) => line.split(' | ')[0])).toEqual(['route', 'limit', 'deny', 'cors']);
+  });
+
+  test('reads standard input for -, for the output of templates', async () => {
+    const text = 'services: { a: { backends: [http://a] } }\nroutes: [{ path: /, service: SERVICE }]\n';
+    const good = await checkWith(text.replace('SERVICE', 'a'), '-');
+    expect([good.code, good.err]).toEqual([0, '']);
+    expect(good.out).toContain('standard input: 1 service, 1 route.');
+    const bad = await checkWith(text, '-', 'GET', '/');
+    expect([bad.code, bad.out]).toEqual([1, '']);
+    expect(bad.err).toMatch(/^standard input:2:\d+ routes\[0\]: service must name one of services/);
+  });
+
+  test('names a problem of the text once', async () => {
+    const { code, err } = await check(written('services:\n  users:\n    backends: [http://u:1\n  next:\n'));
+    expect(code).toBe(1);
+    const said = err.trimEnd().split('\n');
+    expect(new Set(said).size).toBe(said.length);
+  });
+
+  test('a method that Node does not know takes no route', async () => {
+    const { code, out } = await check(EXAMPLE, 'foo', '/shop');
+    expect([code, lines(out, 1)[0]]).toEqual([1, 'rejected | 501 not_implemented: Node does not know this method']);
   });
 
   test.each([

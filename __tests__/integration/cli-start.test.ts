@@ -1,9 +1,12 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
 import { Cleanup } from '../support/gateway.ts';
-import { listen } from '../support/servers.ts';
+import { CLI, LIBRARY_FLAGS } from '../support/library.ts';
+import { eventually, listen } from '../support/servers.ts';
 import { CliProcess, cli } from './cli-process.ts';
 
 const cleanup = new Cleanup();
@@ -32,6 +35,30 @@ describe('expressway start', () => {
     expect(await (await fetch(`${adminUrl}/readyz`)).json()).toEqual({ status: 'running' });
     proc.kill('SIGTERM');
     expect(await proc.done).toMatchObject({ code: 0, err: '' });
+  });
+
+  test('stops when npm has ended the shell that it was started in', async () => {
+    const { url: one } = await backend('one');
+    const command = [...LIBRARY_FLAGS, CLI, 'start', ...ANYWHERE, '--backend', one];
+    // As npm runs a command. The number is for the case that it does not stop.
+    const shell = spawn('sh', ['-c', '"$0" "$@" & echo "pid $!"; wait', process.execPath, ...command], {
+      env: { PATH: process.env.PATH, npm_lifecycle_event: 'npx' },
+    });
+    let out = '';
+    shell.stdout.setEncoding('utf8').on('data', (text: string) => {
+      out += text;
+    });
+    cleanup.add({
+      close: async () => {
+        shell.kill('SIGKILL');
+        if (!shell.stdout.closed) process.kill(Number(/pid (\d+)/.exec(out)?.[1]), 'SIGKILL');
+      },
+    });
+    await eventually('it listens', () => out.includes('"listening"'));
+    const ended = once(shell, 'close');
+    shell.kill('SIGTERM');
+    await ended;
+    expect(out).toMatch(/"msg":"stopping"[\s\S]*"msg":"stopped"/);
   });
 
   test('prefers flags to the environment, and the environment to the file', async () => {
@@ -140,7 +167,7 @@ describe('expressway start', () => {
   test.each([
     [['--bakend', 'http://a'], 'there is no option --bakend; did you mean --backend?'],
     [['http://a'], '"http://a" has no option before it'],
-    [['--limit', '100'], '--limit must be'],
+    [['--limit', '100'], '--limit must be a number of requests and a window'],
     [['--limit', '1/1m,2/1h'], '--limit takes one window'],
   ])('exits with 2 for the arguments %j', async (args, message) => {
     const { code, out, err } = await cli(['start', ...args]);

@@ -32,6 +32,11 @@ class Load {
     return this.#sent;
   }
 
+  /** For a test that fails: otherwise the load would go on. */
+  async close(): Promise<void> {
+    await this.stop();
+  }
+
   async stop(): Promise<Tally> {
     this.#running = false;
     await Promise.all(this.#clients);
@@ -104,7 +109,7 @@ async function executions(backends: readonly BackendProcess[]): Promise<Record<s
 describe('three backend processes under load of fifty connections', () => {
   test('F02: kill -9 of one: no failed GET; restarted, it takes traffic again', async () => {
     const { backends, gateway } = await setUp();
-    const load = new Load(gateway.port, 50, 'GET');
+    const load = cleanup.add(new Load(gateway.port, 50, 'GET'));
     await served(load, 500);
     await backends[0].kill();
     await served(load, 1_000);
@@ -118,7 +123,7 @@ describe('three backend processes under load of fifty connections', () => {
 
   test('F08: SIGSTOP of one: no failed GET, and it returns after SIGCONT', async () => {
     const { backends, gateway } = await setUp();
-    const load = new Load(gateway.port, 50, 'GET');
+    const load = cleanup.add(new Load(gateway.port, 50, 'GET'));
     await served(load, 500);
     backends[1].signal('SIGSTOP');
     await eventually('its circuit opens', () => gateway.proxy.status()[1]?.circuit === 'open');
@@ -134,7 +139,7 @@ describe('three backend processes under load of fifty connections', () => {
   test('F04: kill -9 and SIGSTOP during POSTs: no POST is executed twice, and failed ones get an error', async () => {
     // A POST that misses it is not repeated, and may fail.
     const { backends, gateway } = await setUp({ responseTimeoutMs: 400 });
-    const load = new Load(gateway.port, 50, 'POST');
+    const load = cleanup.add(new Load(gateway.port, 50, 'POST'));
     await served(load, 500);
     await backends[0].kill();
     await served(load, 300);

@@ -146,7 +146,7 @@ describe('SIGTERM', () => {
   test('a lead time that leaves no shutdown time fails the start', async () => {
     const proc = new Proc('server.ts', { ...ANY_PORT, SHUTDOWN_LEAD_MS: '9500' });
     expect(await proc.exit()).toBe(1);
-    expect(proc.stderr).toMatch(/^gracefulShutdown: leadTimeMs must leave some of timeoutMs .*\n$/);
+    expect(proc.stderr).toMatch(/^SHUTDOWN_LEAD_MS: must leave some of SHUTDOWN_TIMEOUT_MS .*\n$/);
   });
 });
 

@@ -4,6 +4,20 @@ import { manifest } from './manifest.ts';
 /** Packages that the gateway needs and that this package does not install, because its other users do not need them. */
 export const GATEWAY_PACKAGES: readonly string[] = ['express', 'pino', 'prom-client'];
 
+/** By the variable that asks for it. */
+const PACKAGES_OF_VARIABLES = {
+  REDIS_URL: 'redis',
+  GATEWAY_CONFIG: 'yaml',
+  ACME_DOMAINS: 'acme-client',
+} as const;
+
+/** The packages that the gateway needs with these variables. */
+export const gatewayPackages = (env: NodeJS.ProcessEnv): readonly string[] => [
+  ...GATEWAY_PACKAGES,
+  ...Object.entries(PACKAGES_OF_VARIABLES).flatMap(([name, one]) => (env[name] ? [one] : [])),
+  ...(env.TRACING === 'on' ? ['@opentelemetry/api'] : []),
+];
+
 /**
  * Makes sure that packages can be loaded.
  *

@@ -15,6 +15,9 @@ import { keepNewObjectsYoung, setForTraffic } from './v8-settings.ts';
 /** Milliseconds after `SHUTDOWN_TIMEOUT_MS` until processes that still run are killed. */
 const EXIT_GRACE_MS = 500;
 
+/** Milliseconds between two looks at the parent process. */
+const PARENT_LOOK_MS = 500;
+
 /** The started gateway: in this process, or as the primary of workers. */
 interface Running {
   reload(why: string): Promise<void>;
@@ -62,6 +65,7 @@ async function run(app: AppFactory): Promise<void> {
     // The end of this function reports a failed start.
     process.on(signal, () => void starting.then(act, () => {}));
   };
+  stopWithNpm();
   whenStarted('SIGHUP', (running) => void running.reload('SIGHUP'));
   whenStarted('SIGUSR2', (running) => {
     if (running.roll === undefined) log.warn({}, 'SIGUSR2 replaces workers, and there are none: see WORKERS');
@@ -71,6 +75,20 @@ async function run(app: AppFactory): Promise<void> {
   // No request waits for it, so it comes after the start.
   state.misspelt = misspeltVariables(process.env);
   setForTraffic();
+}
+
+/**
+ * npm passes SIGTERM to the shell in which it runs a command. The shell ends at once, and this process would go on without anybody who knows
+ * of it. So its end counts as SIGTERM.
+ */
+function stopWithNpm(): void {
+  if (process.env.npm_lifecycle_event === undefined) return;
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    process.kill(process.pid, 'SIGTERM');
+  }, PARENT_LOOK_MS).unref();
 }
 
 /** Options of {@link runGateway}. */

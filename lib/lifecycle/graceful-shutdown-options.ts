@@ -67,5 +67,9 @@ const MOST_FLUSH_MS = 500;
 /** The part of `timeoutMs` that is kept for `close`. */
 export const reservedMs = (timeoutMs: number): number => Math.min(MOST_RESERVED_MS, timeoutMs / 5);
 
+/** Whether the lead time leaves some of the timeout for the requests. */
+export const leavesTime = (leadTimeMs: number, timeoutMs: number): boolean =>
+  leadTimeMs < timeoutMs - reservedMs(timeoutMs);
+
 /** Milliseconds in which a client may read the rest of a stream that is ended at the deadline. */
 export const flushMs = (timeoutMs: number): number => Math.min(MOST_FLUSH_MS, reservedMs(timeoutMs) / 2);

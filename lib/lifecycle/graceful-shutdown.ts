@@ -11,6 +11,7 @@ import {
   type GracefulShutdownSettings,
   gracefulShutdownChecks,
   gracefulShutdownDefaults,
+  leavesTime,
   reservedMs,
   type ShutdownPhase,
 } from './graceful-shutdown-options.ts';
@@ -52,7 +53,7 @@ export function gracefulShutdown(server: Server, given?: GracefulShutdownOptions
   assertHttpServer('gracefulShutdown', server);
   const options = resolveOptions('gracefulShutdown', given, gracefulShutdownDefaults, gracefulShutdownChecks);
   const { leadTimeMs, timeoutMs } = options;
-  if (leadTimeMs >= timeoutMs - reservedMs(timeoutMs)) {
+  if (!leavesTime(leadTimeMs, timeoutMs)) {
     throw new OptionsError('gracefulShutdown', [
       `leadTimeMs must leave some of timeoutMs for the requests, got ${leadTimeMs} of ${timeoutMs}`,
     ]);

@@ -1,3 +1,4 @@
+import { text } from 'node:stream/consumers';
 import { problemsOf } from '../../gateway/start-error.ts';
 import type { Declaration } from '../../index.ts';
 import { readArguments, readEnvFile } from '../arguments.ts';
@@ -16,13 +17,18 @@ others do not, what the backend gets, and which limits, authentication and timeo
   --header 'name: value'  -H for short: a header of the request; again for each further one
   --env-file <file>       reads variables that the file refers to
 
+For - in place of the file, it reads standard input.
+
 Exit codes: 0 when the file is good and a route takes the request, 1 if not, 2 for invalid arguments.
 
 Examples:
   expressway check gateway.yaml
   expressway check gateway.yaml GET https://api.example.com/users/42
+  helm template shop | yq '.data["gateway.yaml"]' | expressway check -
   expressway check gateway.yaml POST '/shop/cart?beta=1' -H 'x-beta: 1'
 `;
+
+const STDIN = 'standard input';
 
 export const CHECK_OPTIONS = {
   header: { type: 'string', short: 'H', multiple: true },
@@ -34,7 +40,7 @@ export const check: Command = {
   summary: 'checks a file of services and routes, and shows what happens to a request',
   help: HELP,
 
-  async run(args, { stdout, stderr }) {
+  async run(args, { stdin, stdout, stderr }) {
     const { values, positionals } = readArguments(args, CHECK_OPTIONS, true);
     const [path, method, url, ...more] = positionals;
     if (path === undefined) throw new UsageError('which file?');
@@ -44,21 +50,28 @@ export const check: Command = {
     const request = method === undefined ? undefined : sampleRequest(method, url as string, values.header ?? []);
     if (values['env-file'] !== undefined) readEnvFile(values['env-file']);
     requirePackages(['yaml'], 'check');
-    const declaration = await read(path, (problem) => stderr.write(`${oneLine(problem)}\n`));
+    const source = path === '-' ? await text(stdin) : undefined;
+    const declaration = await read(path, source, (problem) => stderr.write(`${oneLine(problem)}\n`));
     if (declaration === undefined) return 1;
     if (request === undefined) {
-      stdout.write(routesTable(path, declaration));
+      stdout.write(routesTable(source === undefined ? path : STDIN, declaration));
       return 0;
     }
-    const { text, isTaken } = explained(declaration, request, process.env);
-    stdout.write(text);
-    return isTaken ? 0 : 1;
+    const explanation = explained(declaration, request, process.env);
+    stdout.write(explanation.text);
+    return explanation.isTaken ? 0 : 1;
   },
 };
 
-async function read(path: string, tell: (problem: string) => void): Promise<Declaration | undefined> {
-  const { GatewayFile } = await import('../../gateway/config/declaration/gateway-file.ts');
+/** @param source The text of standard input, in place of the file. */
+async function read(
+  path: string,
+  source: string | undefined,
+  tell: (problem: string) => void,
+): Promise<Declaration | undefined> {
+  const { GatewayFile, parseDeclaration } = await import('../../gateway/config/declaration/gateway-file.ts');
   try {
+    if (source !== undefined) return parseDeclaration(source, STDIN, await import('yaml'), process.env);
     return await new GatewayFile(path, () => process.env).read();
   } catch (error) {
     const problems = problemsOf(error);

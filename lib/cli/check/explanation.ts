@@ -1,3 +1,4 @@
+import { METHODS } from 'node:http';
 import { takeParameter } from '../../auth/api-key-auth.ts';
 import { hostnameOf } from '../../core/http.ts';
 import { readConfig } from '../../gateway/config/config.ts';
@@ -30,6 +31,10 @@ export function explained(declaration: Declaration, request: SampleRequest, env:
   const { method, scheme, host, target, headers } = request;
   const { ambiguousPaths = 'reject', mergeSlashes = true } = declaration;
   const heading = `${method} ${host === '' ? '' : `${scheme}://${host}`}${target}`;
+  // Node's parser rejects it before any route.
+  if (!METHODS.includes(method)) {
+    return written(heading, [['rejected', '501 not_implemented: Node does not know this method']], [], false);
+  }
   const fault = targetFault(method, target);
   const passes =
     fault?.ambiguous !== undefined &&

@@ -4,7 +4,7 @@ import { parseEnv } from 'node:util';
 import type { Config } from '../../gateway/config/config.ts';
 import { readArguments, readEnvFile } from '../arguments.ts';
 import { type Command, type Streams, UsageError } from '../command.ts';
-import { GATEWAY_PACKAGES, requirePackages } from '../packages.ts';
+import { GATEWAY_PACKAGES, gatewayPackages, requirePackages } from '../packages.ts';
 import { applications } from './applications.ts';
 import { backends } from './backends.ts';
 import { clientIdentity } from './client-identity.ts';
@@ -41,7 +41,8 @@ certificate, how it identifies clients, settings that some applications need, ea
 backends and to Redis as the gateway does. It writes two keys to Redis, which expire after a second, and requests only
 HEALTH_CHECK_PATH from backends.
 
-Needs the packages ${GATEWAY_PACKAGES.join(', ')}, and redis with REDIS_URL.
+Needs the packages that the gateway needs with these variables: ${GATEWAY_PACKAGES.join(', ')}; redis with REDIS_URL,
+yaml with GATEWAY_CONFIG, acme-client with ACME_DOMAINS, @opentelemetry/api with TRACING.
 
   --env-file <file>               reads variables from a file; the environment wins over it
   --peer <address>                the address that a sample request comes from: that of the proxy in front
@@ -66,7 +67,7 @@ export const doctor: Command = {
   async run(args, streams) {
     const { envFile, sample, json } = readDoctorOptions(args);
     if (envFile !== undefined) readEnvFile(envFile);
-    requirePackages(process.env.REDIS_URL ? [...GATEWAY_PACKAGES, 'redis'] : GATEWAY_PACKAGES, 'doctor');
+    requirePackages(gatewayPackages(process.env), 'doctor');
     const sections: Section[] = [];
     const { config, findings } = await readConfiguration();
     const misspelt = envFile === undefined ? [] : await misspeltVariables(envFile);

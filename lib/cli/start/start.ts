@@ -2,7 +2,7 @@ import { setForStart } from '../../gateway/v8-settings.ts';
 import { quotasOfWindows, windowsCheck } from '../../rate-limit/quota.ts';
 import { readArguments, readEnvFile } from '../arguments.ts';
 import { type Command, UsageError } from '../command.ts';
-import { GATEWAY_PACKAGES, requirePackages } from '../packages.ts';
+import { GATEWAY_PACKAGES, gatewayPackages, requirePackages } from '../packages.ts';
 
 const HELP = `Usage: expressway start --backend <url> [options]
 
@@ -59,8 +59,7 @@ export const start: Command = {
     // These variables win over the file, even when it changes.
     env.EXPRESSWAY_ENV_PROPER = proper.join(',');
     env.EXPRESSWAY_NEEDS_BACKENDS = '1';
-    const further = [...(env.REDIS_URL ? ['redis'] : []), ...(env.GATEWAY_CONFIG ? ['yaml'] : [])];
-    requirePackages([...GATEWAY_PACKAGES, ...further], 'start');
+    requirePackages(gatewayPackages(env), 'start');
     setForStart();
     // From here on, this process is the gateway: it reads the environment and handles signals.
     const { runGateway } = await import('../../gateway/run-gateway.ts');
@@ -118,8 +117,11 @@ function readStartOptions(args: readonly string[]): StartOptions {
 }
 
 function limitVariables(limit: string): Record<string, string> {
-  const problem = windowsCheck(limit);
-  if (problem !== undefined) throw new UsageError(`--limit ${problem}`);
+  if (windowsCheck(limit) !== undefined) {
+    throw new UsageError(
+      `--limit must be a number of requests and a window, like 100/1m or 1000/1h, got ${JSON.stringify(limit)}`,
+    );
+  }
   const [quota, ...more] = quotasOfWindows(limit);
   if (quota === undefined || more.length > 0) {
     throw new UsageError(

@@ -87,10 +87,10 @@ export function parseDeclaration(
   if (!parsed.isBroken) problems.push(...declarationProblems(parsed));
   if (problems.length === 0) return { ...serviceRouterDefaults, ...(parsed.value as Declaration) };
   problems.sort((a, b) => a.line - b.line || a.column - b.column);
-  const lines = problems
-    .slice(0, MAX_SHOWN)
-    .map((one) => lineOf(basename(path), { ...one, text: withMeantFile(one.text, path) }));
-  if (problems.length > MAX_SHOWN) lines.push(`${basename(path)}: and ${problems.length - MAX_SHOWN} more problems`);
+  // The parser of YAML may find a fault twice.
+  const all = [...new Set(problems.map((one) => lineOf(basename(path), one)))];
+  const lines = all.slice(0, MAX_SHOWN).map((line) => withMeantFile(line, path));
+  if (all.length > MAX_SHOWN) lines.push(`${basename(path)}: and ${all.length - MAX_SHOWN} more problems`);
   throw new GatewayFileError(lines);
 }
 
@@ -156,7 +156,9 @@ function besideFile(missing: string, writtenIn: string): string | undefined {
 
 function misspelt(missing: string): string | undefined {
   try {
-    const name = closestWord(basename(missing), readdirSync(dirname(missing)));
+    const folder = readdirSync(dirname(missing), { withFileTypes: true });
+    const files = folder.filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
+    const name = closestWord(basename(missing), files);
     return name === undefined ? undefined : join(dirname(missing), name);
   } catch {
     // The folder does not exist either.

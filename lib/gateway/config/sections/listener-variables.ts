@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { assertTrustProxy } from '../../../index.ts';
+import { leavesTime } from '../../../lifecycle/graceful-shutdown-options.ts';
 import { type AcmeConfig, acmeFiles, acmeProblems, acmeVariables, readAcme } from '../../acme/acme-variables.ts';
 import type { TlsFiles } from '../tls-files.ts';
 import {
@@ -224,5 +225,22 @@ export const listener = section(
     shutdownLeadMs: read.SHUTDOWN_LEAD_MS,
     shutdownTimeoutMs: read.SHUTDOWN_TIMEOUT_MS,
   }),
-  (given) => [...pair(given, 'TLS_CERT', 'TLS_KEY'), ...unequal(given), ...acmeProblems(given), ...needingTls(given)],
+  (given) => [
+    ...pair(given, 'TLS_CERT', 'TLS_KEY'),
+    ...unequal(given),
+    ...acmeProblems(given),
+    ...needingTls(given),
+    ...withoutTime(given),
+  ],
 );
+
+/** A lead time that leaves no time for the requests. */
+function withoutTime({
+  SHUTDOWN_LEAD_MS: lead = '0',
+  SHUTDOWN_TIMEOUT_MS: timeout = '10000',
+}: Readonly<Record<string, string>>): string[] {
+  // Texts that are no numbers are problems of their own.
+  const [leadMs, timeoutMs] = [Number(lead), Number(timeout)];
+  if (!(leadMs >= 0 && timeoutMs > 0) || leavesTime(leadMs, timeoutMs)) return [];
+  return [`SHUTDOWN_LEAD_MS: must leave some of SHUTDOWN_TIMEOUT_MS for the requests, got ${lead} of ${timeout}`];
+}

@@ -5,6 +5,7 @@ import {
   OptionsError,
   rateLimitAlgorithms,
 } from '../../../index.ts';
+import { quotaProblem } from '../../../rate-limit/quota.ts';
 import { decimal, durationMs, durationMsOrZero, integer, oneOf, onOrOff, optional, section } from '../variable.ts';
 
 export interface RateLimitConfig {
@@ -131,11 +132,31 @@ export const rateLimit = section(
       fallbackAfterMs: read.RATE_LIMIT_FALLBACK_AFTER_MS,
     },
   }),
-  (given) =>
-    given.RATE_LIMIT === 'off' && given.GATEWAY_CONFIG === undefined
-      ? ['RATE_LIMIT: can be off only with GATEWAY_CONFIG, whose routes have limits of their own']
-      : [],
+  (given) => {
+    const problems: string[] = [];
+    if (given.RATE_LIMIT === 'off' && given.GATEWAY_CONFIG === undefined) {
+      problems.push('RATE_LIMIT: can be off only with GATEWAY_CONFIG, whose routes have limits of their own');
+    }
+    if (given.RATE_LIMIT_ALGORITHM === 'fixed-window') {
+      if (given.RATE_LIMIT_LEASE !== undefined) {
+        problems.push('RATE_LIMIT_LEASE: cannot be combined with RATE_LIMIT_ALGORITHM=fixed-window');
+      }
+    } else if (isTooLarge(given)) {
+      problems.push('RATE_LIMIT_MAX: the limit (or RATE_LIMIT_BURST) times RATE_LIMIT_WINDOW_MS must be below 2^53');
+    }
+    return problems;
+  },
 );
+
+/** Texts that are no numbers are problems of their own. */
+function isTooLarge({
+  RATE_LIMIT_MAX: limit = '100',
+  RATE_LIMIT_BURST: burst = limit,
+  RATE_LIMIT_WINDOW_MS: windowMs = '60000',
+}: Readonly<Record<string, string>>): boolean {
+  const quota = { limit: Number(limit), windowMs: Number(windowMs), burst: Number(burst) };
+  return Object.values(quota).every(Number.isFinite) && quotaProblem(quota) !== undefined;
+}
 
 function redisUrl(text: string): string {
   // A list of hosts is not a URL. ipRateLimit() checks it completely.
