@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
@@ -92,6 +93,15 @@ export const ask = (url: string, agent?: Agent, headers: Record<string, string> 
         .resume();
     }).on('error', () => resolve());
   });
+
+/** Opens connections, and sends nothing. */
+async function hold(url: string, count: number, staging: Staging): Promise<void> {
+  for (let i = 0; i < count; i += 1) {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => {});
+    staging.onEnd(() => socket.destroy());
+    await once(socket, 'connect');
+  }
+}
 
 /** A failure, and where an operator is to see it. */
 export interface Stage {
@@ -431,6 +441,24 @@ const ALL: readonly Stage[] = [
       socket.on('error', () => {}).resume();
       socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(200));
       staging.onEnd(() => socket.destroy());
+    }),
+  },
+  {
+    failure: 'silent connections fill MAX_CONNECTIONS',
+    problem: 'connections_full',
+    says: /^Down: all connections of port \d+ that MAX_CONNECTIONS allows are in use.*closed at once.*allowed: 10 .*Raise MAX_CONNECTIONS/s,
+    prepare: plain({ MAX_CONNECTIONS: '10' }, async ({ url }, staging) => {
+      await hold(url, 10, staging);
+      staging.traffic(url);
+    }),
+  },
+  {
+    failure: 'one address fills MAX_CONNECTIONS_PER_ADDRESS',
+    problem: 'client_connections_full',
+    says: /127.0.0.1 has all connections that MAX_CONNECTIONS_PER_ADDRESS allows.*of one address: 10 .*TRUST_PROXY/s,
+    prepare: plain({ MAX_CONNECTIONS_PER_ADDRESS: '10' }, async ({ url }, staging) => {
+      await hold(url, 10, staging);
+      staging.traffic(url);
     }),
   },
   {

@@ -118,7 +118,9 @@ describe.each(PROTOCOLS)('slow request content, over $name', (protocol) => {
       const { status, field } = await answer;
       expect([status, field('connection')]).toEqual([408, isHttp1 ? 'close' : undefined]);
       await slow.closed();
-      expect(told).toEqual([{ cause: 'client_timeout', address: '127.0.0.1', exchange: expect.anything() }]);
+      expect(told).toEqual([
+        { cause: 'client_timeout', status: 408, address: '127.0.0.1', exchange: expect.anything() },
+      ]);
       await eventually('nothing is in flight', () => proxy.load().inFlight === 0 && proxy.status()[0]?.inFlight === 0);
       const upstream = backend.received.find((all) => all.includes('POST'))?.toString('latin1');
       expect(upstream).not.toMatch(/\r\n0\r\n\r\n$/);
@@ -288,7 +290,8 @@ describe.each(PROTOCOLS)('bounds of connections, over $name', (protocol) => {
       (third) => third.closed(),
       () => {},
     );
-    expect(told).toEqual([{ cause: 'client_overload', address: '127.0.0.1' }]);
+    const detail = 'Connections allowed of one address: 2 (maxConnectionsPerAddress, MAX_CONNECTIONS_PER_ADDRESS).';
+    expect(told).toEqual([{ cause: 'client_connection_limit', detail, address: '127.0.0.1' }]);
     two.send(get('2'));
     expect((await two.response()).content.toString()).toBe('2');
     one.close();
@@ -320,7 +323,8 @@ describe.each(PROTOCOLS)('bounds of connections, over $name', (protocol) => {
       (second) => second.closed(),
       () => {},
     );
-    expect(told).toEqual([{ cause: 'overloaded', address: '127.0.0.1' }]);
+    const detail = 'Connections allowed: 1 (maxConnections, MAX_CONNECTIONS).';
+    expect(told).toEqual([{ cause: 'connection_limit', detail, port: expect.any(Number), address: '127.0.0.1' }]);
   });
 });
 

@@ -61,6 +61,8 @@ const REJECTION_CAUSES = {
   circuit_open: entry(503, 'Service temporarily unavailable', 'backend', 'destination_unavailable'),
   no_backend: entry(503, 'Service temporarily unavailable', 'backend', 'destination_unavailable'),
   overloaded: entry(503, 'Service temporarily overloaded', 'gateway', 'connection_limit_reached'),
+  connection_limit: entry(503, 'Too many connections', 'gateway', 'connection_limit_reached'),
+  client_connection_limit: entry(429, 'Too many connections', 'client', 'connection_limit_reached'),
   concurrency_limit: entry(503, 'Service temporarily overloaded', 'backend', 'connection_limit_reached'),
   load_shed: entry(503, 'Service temporarily overloaded', 'gateway', 'connection_limit_reached'),
   gateway_resources: entry(503, 'Service temporarily overloaded', 'gateway', 'proxy_internal_error'),

@@ -70,8 +70,12 @@ export interface RejectedEvent {
 /** A connection that a hardened server ended. */
 export interface ClientRefusedEvent {
   readonly cause: RejectionCause;
+  /** Status of the response; `undefined` when the connection was closed without one. */
+  readonly status?: number | undefined;
   /** What was wrong, if the cause does not say it all. */
   readonly detail?: string | undefined;
+  /** Port of a listener that has all its connections (`connection_limit`); `undefined` for other causes. */
+  readonly port?: number | undefined;
   /** Address of the peer; `undefined` when the connection is gone. */
   readonly address: string | undefined;
   /** The request in progress that this ends; `undefined` when no middleware had seen a request yet. */

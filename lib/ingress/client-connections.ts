@@ -65,7 +65,11 @@ export class ConnectionCap implements ConnectionWatcher {
     const peer = this.#byAddress.get(address) ?? { address, open: 0 };
     if (peer.open >= this.#max) {
       // Without a response, because that would cost too much.
-      this.#responses.cut(socket, 'client_overload');
+      this.#responses.cut(
+        socket,
+        'client_connection_limit',
+        `Connections allowed of one address: ${this.#max} (maxConnectionsPerAddress, MAX_CONNECTIONS_PER_ADDRESS).`,
+      );
       return;
     }
     peer.open += 1;

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
+import { CAUSES } from '../core/causes.ts';
 import { resetConnection } from '../core/connection.ts';
 import type { ClientRefusedEvent } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
@@ -46,11 +47,12 @@ export class ConnectionResponses {
       this.#refuseContent(socket, res, cause, detail);
       return;
     }
-    this.#tell(socket, cause, { detail });
+    // No response after the last one of the connection, nor for the body of a request that has its response: the client would take it
+    // for the response to its next request.
+    const responds = res === undefined && socket.writable && unreadOn(socket) === undefined;
+    this.#tell(socket, cause, { detail, responds });
     if (res === undefined) {
-      // No response after the last one of the connection, nor for the body of a request that has its response: the client would take it
-      // for the response to its next request.
-      if (socket.writable && unreadOn(socket) === undefined) socket.write(rawProblem(cause, detail), 'latin1');
+      if (responds) socket.write(rawProblem(cause, detail), 'latin1');
       linger(socket);
     } else {
       // A complete request goes on. Only the bytes after it are rejected.
@@ -60,7 +62,7 @@ export class ConnectionResponses {
 
   /** Rejects a request before any middleware sees it. */
   refuseUnseen(req: IncomingMessage, res: ServerResponse, cause: RejectionCause, detail?: string): void {
-    const event = refusal(req.socket, cause, { detail });
+    const event = refusal(req.socket, cause, { detail, responds: true });
     rejectWith(exchangeOf(req, res), { kind: 'rejected', cause, detail }, this.#events, 'clientRefused', event);
   }
 
@@ -71,7 +73,8 @@ export class ConnectionResponses {
     // This comes first, so that the aborted work does not report that the client left.
     exchange.settle(outcome);
     exchange.working?.abort();
-    rejectWith(exchange, outcome, this.#events, 'clientRefused', refusal(socket, cause, { detail, exchange }));
+    const event = refusal(socket, cause, { detail, exchange, responds: !res.headersSent });
+    rejectWith(exchange, outcome, this.#events, 'clientRefused', event);
   }
 
   /** Reports a client that sends requests before it has the response to the present one. */
@@ -87,10 +90,10 @@ export class ConnectionResponses {
   }
 
   /** Ends a connection on which no response is due. */
-  cut(socket: Socket, cause: RejectionCause): void {
+  cut(socket: Socket, cause: RejectionCause, detail?: string): void {
     this.#ending.add(socket);
     const res = responseOn(socket);
-    this.#tell(socket, cause, { exchange: res && exchangeOf(res.req, res) });
+    this.#tell(socket, cause, { detail, exchange: res && exchangeOf(res.req, res) });
     resetConnection(socket);
   }
 
@@ -102,10 +105,17 @@ export class ConnectionResponses {
 interface RefusalFacts {
   readonly detail?: string | undefined;
   readonly exchange?: Exchange | undefined;
+  /** Whether the client gets a response with the status of the cause. Default false. */
+  readonly responds?: boolean;
 }
 
-function refusal(socket: Duplex, cause: RejectionCause, { detail, exchange }: RefusalFacts): ClientRefusedEvent {
-  return { cause, detail, address: (socket as Socket).remoteAddress, exchange };
+function refusal(
+  socket: Duplex,
+  cause: RejectionCause,
+  { detail, exchange, responds = false }: RefusalFacts,
+): ClientRefusedEvent {
+  const status = responds ? CAUSES[cause].status : undefined;
+  return { cause, status, detail, address: (socket as Socket).remoteAddress, exchange };
 }
 
 /** Ends a connection after the responses in progress, because the requests before the invalid bytes are valid. */

@@ -82,7 +82,9 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   });
   server.on('drop', (dropped) => {
     options.events?.emit('clientRefused', {
-      cause: 'overloaded',
+      cause: 'connection_limit',
+      detail: `Connections allowed: ${server.maxConnections} (maxConnections, MAX_CONNECTIONS).`,
+      port: dropped?.localPort,
       address: dropped?.remoteAddress,
       exchange: undefined,
     });

@@ -125,7 +125,7 @@ describe('json lines to a stream', () => {
     const log = open({ base: { level: 'info', worker: 2 }, maxRefusalsPerSecond: 1 });
     log.finished(REQUEST);
     for (let i = 0; i < 3; i += 1) {
-      events.emit('clientRefused', { cause: 'client_timeout', address: '192.0.2.1', exchange: undefined });
+      events.emit('clientRefused', { cause: 'client_timeout', status: 408, address: '192.0.2.1', exchange: undefined });
     }
     jest.advanceTimersByTime(1_000);
     log.close();

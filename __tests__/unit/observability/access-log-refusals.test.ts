@@ -22,6 +22,7 @@ function refuse(count = 1, changes: Partial<ClientRefusedEvent> = {}): void {
   for (let i = 0; i < count; i += 1) {
     events.emit('clientRefused', {
       cause: 'client_timeout',
+      status: 408,
       address: '::ffff:192.0.2.1',
       exchange: undefined,
       ...changes,
@@ -39,8 +40,17 @@ describe('access log lines of clients that were refused before there was a reque
       '192.0.2.1 - - [04/Nov/2026:05:06:07 +0000] "-" 408 - "-" "-"\n',
     ]);
     lines.length = 0;
-    refuse(1, { cause: 'overloaded', address: undefined });
-    expect(lines[1]).toBe('- - - [04/Nov/2026:05:06:07 +0000] "-" 503 -\n');
+    refuse(1, { cause: 'bad_request', status: 400, address: undefined });
+    expect(lines[1]).toBe('- - - [04/Nov/2026:05:06:07 +0000] "-" 400 -\n');
+  });
+
+  test('have no status when the connection was closed without a response', () => {
+    for (const format of ['json', 'common'] as const) open({ format });
+    refuse(1, { cause: 'connection_limit', status: undefined });
+    expect(lines).toEqual([
+      '{"time":"2026-11-04T05:06:07.000Z","client":"192.0.2.1","source":"gateway","cause":"connection_limit"}\n',
+      '192.0.2.1 - - [04/Nov/2026:05:06:07 +0000] "-" - -\n',
+    ]);
   });
 
   test('are written to a logger', () => {

@@ -10,6 +10,7 @@ import {
   type StatusSnapshot,
   statusFeed,
 } from 'expressway';
+import { LOOK_EVERY_MS } from '../../../lib/observability/problems/problem-monitor.ts';
 
 const START = new Date('2026-11-24T12:00:00Z');
 const exchange = {} as Exchange;
@@ -272,6 +273,16 @@ describe('a snapshot of the status feed', () => {
     rig.feed.countConnections({ maxConnections: 5, getConnections: (done) => done(null, 4) });
     rig.feed.snapshot();
     expect(rig.feed.snapshot().processes[0]).toMatchObject({ connections: 7, maxConnections: 15, pid: process.pid });
+  });
+
+  test('has the present connections although no status was asked for before', async () => {
+    let count = 0;
+    rig.feed.countConnections({ getConnections: (done) => process.nextTick(done, null, count) });
+    jest.advanceTimersByTime(LOOK_EVERY_MS);
+    count = 9;
+    jest.advanceTimersByTime(LOOK_EVERY_MS);
+    await new Promise(process.nextTick);
+    expect(rig.feed.snapshot().processes[0]).toMatchObject({ connections: 9 });
   });
 });
 

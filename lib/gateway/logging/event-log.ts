@@ -43,7 +43,9 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
   events.on('limited', ({ limiter, key, limit, retryAfterMs }) =>
     log.debug({ limiter, key, limit, retryAfterMs }, 'client over its limit'),
   );
-  events.on('clientRefused', ({ cause, detail, address }) => log.debug({ cause, detail, address }, 'client refused'));
+  events.on('clientRefused', ({ cause, status, detail, address }) =>
+    log.debug({ cause, status, detail, address }, 'client refused'),
+  );
   events.on('rejected', ({ service, outcome }) => {
     const cause = 'cause' in outcome ? outcome.cause : undefined;
     const detail = 'detail' in outcome ? outcome.detail : undefined;

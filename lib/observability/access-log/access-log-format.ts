@@ -101,10 +101,10 @@ class ApacheFormat implements LineFormat {
     [client, consumer]: readonly [string | undefined, string | undefined],
     time: number,
     line: string | undefined,
-    status: number,
+    status: number | undefined,
     bytes: number,
   ): string {
-    return `${column(client)} - ${column(consumer)} [${commonTime(time)}] ${quoted(line)} ${status} ${bytes || '-'}`;
+    return `${column(client)} - ${column(consumer)} [${commonTime(time)}] ${quoted(line)} ${status ?? '-'} ${bytes || '-'}`;
   }
 }
 

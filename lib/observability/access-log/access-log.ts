@@ -89,7 +89,7 @@ export interface AccessLog extends RequestSink {
 
 /**
  * Writes one line for each request when it has ended, in any way; for an upgraded connection, when it is closed. With `events`, clients that
- * were refused before they had made a request get a line too. Give it to `observability()`.
+ * were refused before they had made a request get a line too; it has a status only if the client got a response. Give it to `observability()`.
  *
  * ```ts
  * app.use(observability({ accessLog: accessLog({ to: pino() }) }));

@@ -1,4 +1,3 @@
-import { CAUSES } from '../../core/causes.ts';
 import { foldAddress } from '../../core/connection.ts';
 import type { ClientRefusedEvent, RejectedEarlyEvent } from '../../core/events.ts';
 import { type GatewayEvents, subscribe } from '../../core/gateway-events.ts';
@@ -9,8 +8,8 @@ export interface Refusal {
   /** `Date.now()` when it happened. */
   readonly time: number;
   readonly client: string | undefined;
-  /** The status of the cause. Some connections are closed without a response. */
-  readonly status: number;
+  /** `undefined` when the connection was closed without a response. */
+  readonly status: number | undefined;
   readonly cause: RejectionCause;
   readonly detail?: string | undefined;
 }
@@ -56,7 +55,7 @@ export class RefusedClients {
     this.#next();
   }
 
-  #refused({ cause, detail, address, exchange }: ClientRefusedEvent): void {
+  #refused({ cause, status, detail, address, exchange }: ClientRefusedEvent): void {
     // A request with a record gets its own line.
     if (exchange?.recorder !== undefined) return;
     this.#timer ??= setTimeout(() => this.#next(), WINDOW_MS).unref();
@@ -68,7 +67,7 @@ export class RefusedClients {
     this.#output.refusal({
       time: Date.now(),
       client: foldAddress(address),
-      status: CAUSES[cause].status,
+      status,
       cause,
       detail,
     });

@@ -99,5 +99,43 @@ const pipelining: ProblemKind<TrafficSources> = {
   },
 };
 
+const connections: ProblemKind<TrafficSources> = {
+  problem: 'client_connections_full',
+  severity: 'warning',
+  meaning:
+    'A client address has all the connections that `MAX_CONNECTIONS_PER_ADDRESS` (`maxConnectionsPerAddress` of `hardenServer()`) allows. Its further connections are closed ' +
+    'without a response (`client_connection_limit`).',
+  nextStep:
+    'If the address is your proxy or load balancer, name it in TRUST_PROXY, which exempts it. If many clients share it, raise MAX_CONNECTIONS_PER_ADDRESS. Otherwise do nothing: other clients notice nothing.',
+  detector({ events }) {
+    const closed = new RecentCounts(64);
+    const close = subscribe(events, {
+      clientRefused({ cause, address = '', detail = '' }) {
+        if (cause === 'client_connection_limit') closed.add(foldAddress(address) ?? '', detail);
+      },
+    });
+    return {
+      close,
+      *look() {
+        for (const [address, counts] of closed.recent()) {
+          const count = [...counts.values()].reduce((all, one) => all + one, 0);
+          const connections = `${count} ${count === 1 ? 'connection' : 'connections'}`;
+          yield {
+            subject: address,
+            title: `${address} has all connections that MAX_CONNECTIONS_PER_ADDRESS allows`,
+            text: `The gateway closed ${connections} of ${address} at once in the last 10 s, without a response. ${[...counts.keys()].at(-1)}`,
+          };
+        }
+        closed.turn();
+      },
+    };
+  },
+};
+
 /** The worst first. */
-export const CLIENT_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [trustMissing, trustTooHigh, pipelining];
+export const CLIENT_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
+  trustMissing,
+  trustTooHigh,
+  connections,
+  pipelining,
+];

@@ -3,7 +3,7 @@ import type { DiscoveryFailedEvent } from '../../core/events.ts';
 import { subscribe } from '../../core/gateway-events.ts';
 import { backendKey } from '../metrics/counts.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
-import { duration, LEAST_REQUESTS, percent, Readings } from './recent.ts';
+import { duration, LEAST_REQUESTS, percent, Readings, RecentCounts } from './recent.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
 /** Milliseconds without a report after which a shortage is over. The proxy reports one every ten seconds. */
@@ -46,6 +46,44 @@ const resources: ProblemKind<TrafficSources> = {
             };
           }
         }
+      },
+    };
+  },
+};
+
+const connectionsFull: ProblemKind<TrafficSources> = {
+  problem: 'connections_full',
+  severity: 'warning',
+  meaning:
+    'A listener has all the connections that `MAX_CONNECTIONS` (`maxConnections` of `hardenServer()`) allows. It closes new ones at once, without a response (`connection_limit`). ' +
+    'Critical when these are at least nine of ten, and at least 20, of all requests and closed connections of ten seconds.',
+  nextStep:
+    'Raise MAX_CONNECTIONS (with WORKERS, each process has an equal part) and the limit of open files, or use more machines. If few addresses hold most of them, lower ' +
+    'MAX_CONNECTIONS_PER_ADDRESS; if most are idle, HEAD_TIMEOUT_MS and KEEP_ALIVE_TIMEOUT_MS. The listener of HTTP_REDIRECT_PORT always takes 128.',
+  detector({ events, metrics }) {
+    const readings = new Readings(() => sumOf(metrics.totals()));
+    const closed = new RecentCounts();
+    const close = subscribe(events, {
+      clientRefused({ cause, port = '', detail = '' }) {
+        if (cause === 'connection_limit') closed.add(String(port), detail);
+      },
+    });
+    return {
+      close,
+      *look() {
+        const { before, now } = readings.next();
+        for (const [port, counts] of closed.recent()) {
+          const count = [...counts.values()].reduce((all, one) => all + one, 0);
+          const most = count >= LEAST_REQUESTS && count >= NEARLY_ALL * (count + now - before);
+          const where = port === '' ? '' : ` of port ${port}`;
+          yield {
+            subject: port,
+            title: `all connections${where} that MAX_CONNECTIONS allows are in use`,
+            text: `All connections${where} are in use: ${count} new ones were closed at once in the last 10 s, without a response. ${[...counts.keys()].at(-1)}`,
+            severity: most ? 'critical' : 'warning',
+          };
+        }
+        closed.turn();
       },
     };
   },
@@ -227,6 +265,7 @@ const others: ProblemKind<TrafficSources> = {
 /** The worst first. */
 export const PROCESS_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
   resources,
+  connectionsFull,
   shedding,
   ownErrors,
   dns,

@@ -29,7 +29,7 @@ export class ProcessLoad {
   }
 
   status(): ProcessStatus {
-    this.#lookAtServers();
+    this.lookAtServers();
     const now = performance.now();
     if (now - this.#utilizationAt >= LEAST_SPAN_MS) {
       const current = performance.eventLoopUtilization();
@@ -92,8 +92,8 @@ export class ProcessLoad {
     return this.#rss;
   }
 
-  /** Node counts connections asynchronously, so the count is for the next look. */
-  #lookAtServers(): void {
+  /** Node counts connections asynchronously, so the count is for the next status. */
+  lookAtServers(): void {
     for (const [index, server] of this.#servers.entries()) {
       server.getConnections((error, count) => {
         if (error === null) this.#connections[index] = count;

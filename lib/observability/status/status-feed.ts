@@ -153,7 +153,11 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     watchers.soon();
   };
   const monitor = new ProblemMonitor([...watchKinds(TRAFFIC_PROBLEMS, parts), ...more], report, {
-    begins: () => reading.forget(),
+    begins() {
+      reading.forget();
+      // Without an open page, the next status would show the connections as of the last one.
+      load.lookAtServers();
+    },
     ended: () => {
       failedAttempts.turn();
       peers.turn();
