@@ -58,7 +58,7 @@ export class Staging {
   }
 
   /** Requests one after the other, some at a time, until the stage ends. */
-  traffic(url: string, { atOnce = 4, pauseMs = 20, headers = () => ({}) as Record<string, string> } = {}): void {
+  traffic(url: string, { atOnce = 4, pauseMs = 50, headers = () => ({}) as Record<string, string> } = {}): void {
     const agent = new Agent({ keepAlive: true, maxSockets: atOnce });
     let isOn = true;
     const lane = async (): Promise<void> => {
@@ -113,8 +113,15 @@ export interface Stage {
   /** `stderr`: the log itself is what fails. Default: the log. */
   readonly log?: 'stderr';
   readonly needsRedis?: boolean;
+  /** Those of a group can happen to one gateway at once: none hides another. */
+  readonly group?: { readonly name: string; readonly parts: PlainParts };
   /** Starts a gateway that works; gives it with what makes it fail. */
-  prepare(staging: Staging): Promise<readonly [StagedGateway, () => unknown]>;
+  readonly prepare: (staging: Staging) => Promise<readonly [StagedGateway, () => unknown]>;
+}
+
+interface PlainParts {
+  readonly env: Readonly<Record<string, string>>;
+  readonly fails: (gateway: StagedGateway, staging: Staging) => unknown;
 }
 
 let client = 0;
@@ -125,16 +132,27 @@ const forwardedFor = () => {
 
 /** A gateway in front of one backend that works, with some traffic from the moment of the failure on. */
 const plain =
-  (
-    env: Record<string, string>,
-    fails: (gateway: StagedGateway, staging: Staging) => unknown,
-    more: Omit<StagedOptions, 'env'> = {},
-  ) =>
+  (env: PlainParts['env'], fails: PlainParts['fails'], more: Omit<StagedOptions, 'env'> = {}) =>
   async (staging: Staging) => {
     const backend = await staging.backend();
     const gateway = await staging.gateway({ ...more, env: { BACKENDS: backend.url, ...env } });
     return [gateway, () => fails(gateway, staging)] as const;
   };
+
+/** The same, of a group. */
+const inGroup = (name: string, env: PlainParts['env'], fails: PlainParts['fails']) => ({
+  group: { name, parts: { env, fails } },
+  prepare: plain(env, fails),
+});
+
+/** All that happens to one gateway, where there are several. */
+export function prepareAll(stages: readonly Stage[], staging: Staging): ReturnType<Stage['prepare']> {
+  const [first, ...others] = stages as readonly [Stage];
+  if (others.length === 0) return first.prepare(staging);
+  const parts = stages.flatMap(({ group }) => group?.parts ?? []);
+  const env = Object.assign({}, ...parts.map((one) => one.env));
+  return plain(env, (gateway) => Promise.all(parts.map(({ fails }) => fails(gateway, staging))))(staging);
+}
 
 const redisStage = (
   failure: string,
@@ -152,6 +170,8 @@ const redisStage = (
     return plain({ REDIS_URL: urlOf(redis) }, (gateway) => staging.traffic(gateway.url))(staging);
   },
 });
+
+const WITHOUT_REDIS = { REDIS_URL: 'redis://127.0.0.1:9', RATE_LIMIT_ON_STORE_ERROR: 'closed' };
 
 const ALL: readonly Stage[] = [
   {
@@ -322,17 +342,13 @@ const ALL: readonly Stage[] = [
     failure: 'Redis is not there, and RATE_LIMIT_ON_STORE_ERROR=closed',
     problem: 'redis_unreachable',
     says: /Down: Redis cannot be reached: all requests are rejected.*ECONNREFUSED.*Start Redis/s,
-    prepare: plain({ REDIS_URL: 'redis://127.0.0.1:9', RATE_LIMIT_ON_STORE_ERROR: 'closed' }, (gateway, staging) =>
-      staging.traffic(gateway.url),
-    ),
+    ...inGroup('closed', WITHOUT_REDIS, ({ url }, staging) => staging.traffic(url)),
   },
   {
     failure: 'requests get 503 by the gateway itself',
     problem: 'gateway_errors',
     says: /gateway itself failed \d+ of \d+ requests.*limiter_unavailable.*docs\/errors.md/s,
-    prepare: plain({ REDIS_URL: 'redis://127.0.0.1:9', RATE_LIMIT_ON_STORE_ERROR: 'closed' }, (gateway, staging) =>
-      staging.traffic(gateway.url),
-    ),
+    ...inGroup('closed', WITHOUT_REDIS, ({ url }, staging) => staging.traffic(url)),
   },
   {
     failure: 'a dns:// name whose lookup fails',
@@ -355,7 +371,7 @@ const ALL: readonly Stage[] = [
     failure: 'a blocked event loop',
     problem: 'event_loop_blocked',
     says: /the event loop stood still for 1\.\d s.*all its requests waited/s,
-    prepare: plain({}, (gateway) => ask(`${gateway.url}/staged/block`)),
+    ...inGroup('small', {}, ({ url }) => ask(`${url}/staged/block`)),
   },
   {
     failure: 'workers that crash again and again',
@@ -369,7 +385,7 @@ const ALL: readonly Stage[] = [
     failure: 'a process warning',
     problem: 'process_warning',
     says: /STAGED: something is old.*documentation of Node/s,
-    prepare: plain({}, (gateway) => ask(`${gateway.url}/staged/warn`)),
+    ...inGroup('small', {}, ({ url }) => ask(`${url}/staged/warn`)),
   },
   {
     failure: 'a rejected reload, with a misspelt variable in it',
@@ -406,7 +422,7 @@ const ALL: readonly Stage[] = [
     failure: 'a misspelt variable at the start',
     problem: 'variable_misspelt',
     says: /REDIS_URI is unknown: did you mean REDIS_URL.*Correct the name/s,
-    prepare: plain({ REDIS_URI: 'redis://127.0.0.1' }, () => {}),
+    ...inGroup('small', { REDIS_URI: 'redis://127.0.0.1' }, () => {}),
   },
   {
     failure: 'no file descriptors left',
@@ -436,7 +452,7 @@ const ALL: readonly Stage[] = [
     failure: 'a client that pipelines requests',
     problem: 'client_pipelining',
     says: /127.0.0.1 pipelines requests.*one at a time/s,
-    prepare: plain({}, ({ url }, staging) => {
+    ...inGroup('small', {}, ({ url }, staging) => {
       const socket = connect(Number(new URL(url).port), '127.0.0.1');
       socket.on('error', () => {}).resume();
       socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(200));
@@ -465,7 +481,7 @@ const ALL: readonly Stage[] = [
     failure: 'one address holds the admin connections',
     problem: 'admin_connections',
     says: /127.0.0.1 holds most admin connections.*idle ones are closed/s,
-    prepare: plain({}, ({ adminUrl }, staging) => {
+    ...inGroup('small', {}, ({ adminUrl }, staging) => {
       for (let i = 0; i < 300; i += 1) {
         const socket = connect(Number(new URL(adminUrl).port), '127.0.0.1').on('error', () => {});
         staging.onEnd(() => socket.destroy());

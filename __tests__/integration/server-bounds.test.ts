@@ -58,6 +58,7 @@ async function undisturbed({ request }: Protocol, port: number, over: Promise<un
   for (let i = 0; running; i += 1) {
     const response = await request(port, get(`n${i}`));
     expect([response.status, response.content.toString()]).toEqual([200, `n${i}`]);
+    await pause('the pace of the others', 10);
   }
   await over;
 }
