@@ -31,39 +31,53 @@ async function passed(url: string, count: number): Promise<number> {
 }
 
 describe('limits over workers without Redis', () => {
-  const limits = (algorithm: string) => ({
-    ...NO_SPARE,
-    RATE_LIMIT_MAX: '100',
+  test('hold for four workers together, with each algorithm and with leases', async () => {
+    const variables = {
+      RATE_LIMIT_MAX: '100',
+      // So long that a bucket is not refilled by one in the time of the test.
+      RATE_LIMIT_WINDOW_MS: '86400000',
+      RATE_LIMIT_ALGORITHM: 'sliding-window',
+    };
+    const write = (changed: Readonly<Record<string, string>>): void =>
+      clusters.writeEnv(
+        Object.entries({ ...variables, ...changed })
+          .map((one) => one.join('='))
+          .join('\n'),
+      );
+    write({});
     // A worker may get more than its even part of the connections.
-    MAX_CONNECTIONS: '4000',
-    // So long that a bucket is not refilled by one in the time of the test.
-    RATE_LIMIT_WINDOW_MS: '86400000',
-    RATE_LIMIT_ALGORITHM: algorithm,
-  });
-
-  test.each(['sliding-window', 'token-bucket', 'fixed-window'])(
-    '%s: with a limit of 100, four workers together let 100 of 400 requests pass',
-    async (algorithm) => {
-      const { cluster } = await clusters.open(limits(algorithm));
-      expect(await passed(cluster.url, 400)).toBe(100);
-      expect(await passed(cluster.url, 40)).toBe(0);
-      expect(await cluster.metric('expressway_limiter_mode{limiter="ip",mode="memory"}')).toBe(1);
+    const { cluster } = await clusters.open({ ...NO_SPARE, MAX_CONNECTIONS: '4000', ...variables });
+    let reloads = 0;
+    const reload = async (changed: Readonly<Record<string, string>>): Promise<void> => {
+      write(changed);
+      cluster.proc.kill('SIGHUP');
+      reloads += 1;
+      await cluster.proc.said(new RegExp(`(?:"msg":"configuration reloaded"[\\s\\S]*){${reloads}}`));
+    };
+    const again = async (): Promise<void> => {
       expect((await cluster.act('/api/limits/127.0.0.1', 'DELETE')).status).toBe(204);
-      expect(await passed(cluster.url, 150)).toBe(100);
-    },
-  );
+    };
 
-  test.each(['sliding-window', 'token-bucket'])(
-    '%s with leases: all workers together never exceed the limit',
-    async (algorithm) => {
-      const { cluster } = await clusters.open({ ...limits(algorithm), RATE_LIMIT_LEASE: '0.25' });
+    for (const algorithm of ['sliding-window', 'token-bucket', 'fixed-window']) {
+      if (algorithm !== variables.RATE_LIMIT_ALGORITHM) await reload({ RATE_LIMIT_ALGORITHM: algorithm });
+      const count = async (requests: number) => [algorithm, await passed(cluster.url, requests)];
+      expect(await count(400)).toEqual([algorithm, 100]);
+      expect(await count(40)).toEqual([algorithm, 0]);
+      expect(await cluster.metric('expressway_limiter_mode{limiter="ip",mode="memory"}')).toBe(1);
+      await again();
+      expect(await count(150)).toEqual([algorithm, 100]);
+      await again();
+    }
+    for (const algorithm of ['sliding-window', 'token-bucket']) {
+      await reload({ RATE_LIMIT_ALGORITHM: algorithm, RATE_LIMIT_LEASE: '0.25' });
+      await again();
       let all = 0;
       for (let round = 0; round < 4; round++) all += await passed(cluster.url, 100);
       expect(all).toBeLessThanOrEqual(100);
       // What a worker holds and does not spend is lost: with 25 % of what remains, that is a part only.
       expect(all).toBeGreaterThan(70);
-    },
-  );
+    }
+  });
 
   test('counts survive the replacement of all workers', async () => {
     const { cluster } = await clusters.open({ ...NO_SPARE, WORKERS: '2', RATE_LIMIT_MAX: '50' });
@@ -120,8 +134,8 @@ describe('the admin listener of several workers', () => {
     expect(open.text).toMatch(/# EOF\n$/);
   });
 
-  test('serves /metrics while a worker does not respond, and its counters never fall', async () => {
-    const { cluster } = await clusters.open({ ...NO_SPARE, WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
+  test('while a worker does not respond, serves /metrics whose counters never fall, and undoes an operator action everywhere', async () => {
+    const { cluster, backend } = await clusters.open({ ...NO_SPARE, WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
     const series =
       'expressway_requests_total{route="default",service="default",method="GET",status="2xx",source="backend"}';
     await passed(cluster.url, 20);
@@ -129,7 +143,12 @@ describe('the admin listener of several workers', () => {
     const [pid] = await cluster.pids();
     process.kill(pid as number, 'SIGSTOP');
     expect(await cluster.metric(series)).toBe(20);
+    const answer = await cluster.act(`/api/backends/${encodeURIComponent(backend.url)}/drain`);
+    expect(answer).toMatchObject({ status: 503, json: { title: 'Not done' } });
     process.kill(pid as number, 'SIGCONT');
+    await until(async () => (await ask(`${cluster.adminUrl}/api/status`)).json.processes.length === 2);
+    expect((await ask(`${cluster.adminUrl}/api/backends`)).json.backends[0]).toMatchObject({ unavailableIn: 0 });
+    expect(await passed(cluster.url, 10)).toBe(10);
   });
 
   test('shows a row for each worker, and a circuit that is open in one worker of two', async () => {
@@ -184,14 +203,16 @@ describe('the admin listener of several workers', () => {
     expect(await passed(cluster.url, 10)).toBe(10);
   });
 
-  test.each(['drain', 'isolate'])('%s and restore also reach a worker that is starting at that moment', async (act) => {
+  test('drain, isolate and restore also reach a worker that is starting at that moment', async () => {
     const dns = await DnsServer.start();
     const backend = await openBackend('one');
     const BACKENDS = `${backend.url},dns://slow.test:80`;
     const slow = await clusters.start({ WORKERS: '2', DNS_SERVERS: dns.address, BACKENDS });
     const path = `/api/backends/${encodeURIComponent(backend.url)}`;
     for (const [done, status] of [
-      [act, 503],
+      ['drain', 503],
+      ['restore', 200],
+      ['isolate', 503],
       ['restore', 200],
     ] as const) {
       const [pid] = await slow.pids();
@@ -209,18 +230,6 @@ describe('the admin listener of several workers', () => {
     }
     await dns.close();
   });
-
-  test('undoes an operator action everywhere when one worker did not confirm it', async () => {
-    const { cluster, backend } = await clusters.open({ ...NO_SPARE, WORKERS: '2', WORKER_HANG_TIMEOUT_MS: '0' });
-    const [pid] = await cluster.pids();
-    process.kill(pid as number, 'SIGSTOP');
-    const answer = await cluster.act(`/api/backends/${encodeURIComponent(backend.url)}/drain`);
-    expect(answer).toMatchObject({ status: 503, json: { title: 'Not done' } });
-    process.kill(pid as number, 'SIGCONT');
-    await until(async () => (await ask(`${cluster.adminUrl}/api/status`)).json.processes.length === 2);
-    expect((await ask(`${cluster.adminUrl}/api/backends`)).json.backends[0]).toMatchObject({ unavailableIn: 0 });
-    expect(await passed(cluster.url, 10)).toBe(10);
-  });
 });
 
 describe('SIGHUP with several workers', () => {
@@ -230,7 +239,7 @@ describe('SIGHUP with several workers', () => {
       ({ name }: { name: string }) => name === 'RATE_LIMIT_MAX',
     ).value;
 
-  test('reloads all workers; a bad file changes neither them nor later workers', async () => {
+  test('reloads all workers; a bad file, also one that only a worker refuses, changes neither them nor later workers', async () => {
     write('10');
     // Any free port would be another one when all workers have gone.
     const PORT = String(await closedPort());
@@ -244,17 +253,6 @@ describe('SIGHUP with several workers', () => {
     cluster.proc.kill('SIGHUP');
     await cluster.proc.said(/"problems":\["RATE_LIMIT_MAX[^\n]*"msg":"reload refused: nothing changed"/);
     expect(await shownLimit(cluster)).toBe('5');
-    const before = await cluster.pids();
-    for (const pid of before) process.kill(pid, 'SIGKILL');
-    await until(async () => (await cluster.workers()).every(({ pid }) => !before.includes(pid)));
-    await cluster.serving(2, before);
-    expect((await ask(cluster.url)).status).toBe(429);
-    expect((await cluster.act('/api/limits/127.0.0.1', 'DELETE')).status).toBe(204);
-    expect(await passed(cluster.url, 20)).toBe(5);
-  });
-
-  test('changes no worker when one of them refuses the configuration', async () => {
-    const { cluster } = await clusters.open({ ...NO_SPARE, WORKERS: '2', RATE_LIMIT_MAX: '10' });
     // Good one by one, and refused by the limiter together: only a worker finds that.
     const lines = [
       'RATE_LIMIT_WINDOW_MS=2147483647',
@@ -264,7 +262,15 @@ describe('SIGHUP with several workers', () => {
     clusters.writeEnv(lines.join('\n'));
     cluster.proc.kill('SIGHUP');
     await cluster.proc.said(/"problems":\["ipRateLimit: [^\n]*"msg":"reload refused: nothing changed"/);
-    expect(await passed(cluster.url, 20)).toBe(10);
+    expect((await cluster.act('/api/limits/127.0.0.1', 'DELETE')).status).toBe(204);
+    expect(await passed(cluster.url, 20)).toBe(5);
+    const before = await cluster.pids();
+    for (const pid of before) process.kill(pid, 'SIGKILL');
+    await until(async () => (await cluster.workers()).every(({ pid }) => !before.includes(pid)));
+    await cluster.serving(2, before);
+    expect((await ask(cluster.url)).status).toBe(429);
+    expect((await cluster.act('/api/limits/127.0.0.1', 'DELETE')).status).toBe(204);
+    expect(await passed(cluster.url, 20)).toBe(5);
   });
 
   test('reaches a worker that begins at that moment', async () => {

@@ -28,7 +28,7 @@ async function startDemo(env: Readonly<Record<string, string>> = ANY_PORT) {
 afterEach(endAll);
 
 describe('npm run demo', () => {
-  test('prints commands to try, serves three services, and stops everything on Ctrl-C', async () => {
+  test('prints commands to try, serves three services, goes on without a killed backend, and stops everything on Ctrl-C', async () => {
     const { proc, url, pids } = await startDemo();
     const names = [];
     for (let i = 0; i < 4; i += 1) names.push((await ask(`${url}/shop/cart`)).json.backend);
@@ -42,18 +42,13 @@ describe('npm run demo', () => {
     expect(proc.stdout).toContain(`Open ${adminUrl}\n`);
     expect((await ask(`${adminUrl}/status`)).json).toMatchObject({ limiter: { mode: 'memory' } });
 
-    proc.kill('SIGINT');
-    expect(await proc.exit()).toBe(0);
-    expect(pids.filter(isAlive)).toEqual([]);
-  });
-
-  test('goes on without a killed backend, and prints how to restart it', async () => {
-    const { proc, url, pids } = await startDemo();
     process.kill(pids[1], 'SIGTERM');
     await proc.said(/Backend shop1 \(pid \d+\) is gone.*\n.*--name shop1 --port \d+\n/);
     for (let i = 0; i < 6; i += 1) expect((await ask(`${url}/shop`)).json).toMatchObject({ backend: 'shop2' });
-    proc.kill('SIGTERM');
+
+    proc.kill('SIGINT');
     expect(await proc.exit()).toBe(0);
+    expect(pids.filter(isAlive)).toEqual([]);
   });
 
   test('leaves no backend behind when it is killed itself', async () => {
@@ -71,6 +66,8 @@ describe('npm run demo', () => {
       expect(proc.stdout).toContain(`Port ${port} is taken, so another one is used.`);
       expect(new URL(url).port).not.toBe(String(port));
       expect((await ask(`${url}/shop`)).status).toBe(200);
+      proc.kill('SIGTERM');
+      expect(await proc.exit()).toBe(0);
     } finally {
       occupant.close();
     }

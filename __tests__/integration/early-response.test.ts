@@ -15,7 +15,7 @@ import { eventually, listen } from '../support/servers.ts';
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
-const UPLOADS = 24;
+const UPLOADS = 12;
 /** More than the buffers of two sockets take. */
 const UPLOAD_BYTES = 33_554_432;
 

@@ -208,7 +208,7 @@ describeWithServers('ASK, MOVED: a cluster that is resharded', () => {
     const gateways = await gatewaysAt(cluster.url);
     await countTogether(...gateways);
     const changes = gateways.map((gateway) => gateway.changes.length);
-    const addresses = addressesOf('203.0.113', 10);
+    const addresses = addressesOf('203.0.113', 4);
     const traffic = cleanup.add(limiterLoad(gateways, addresses));
     expect(await passes(gateways, '192.0.2.1', LIMIT, LIMIT / 2)).toBe(LIMIT / 2);
     await traffic.more(100);

@@ -18,7 +18,7 @@ const CONNECTIONS = 50;
 /** What a sliding window lets pass in so many windows. */
 const LEAST_SLIDING = LIMIT + (WINDOWS - 2) * LIMIT * 0.8;
 /** Between two requests of one connection. */
-const PAUSE_MS = 60;
+const PAUSE_MS = 150;
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -212,14 +212,14 @@ describeWithRedis('gateways that are killed while they write', (redis) => {
         return i;
       });
       const alive = async () => Number(await redis.command('ZCARD', 'expressway:rl:sliding-window:{gateways}'));
-      await eventually('all are at work', async () => served > 1_000 && (await alive()) === KILLS + 1);
+      await eventually('all are at work', async () => served > 400 && (await alive()) === KILLS + 1);
       for (const [i, gateway] of gateways.entries()) {
         await pause('each dies at another point of its work', 20 + ((i * 37) % 50));
         await gateway.kill();
         expect(await expectExpiries(redis)).toBeGreaterThanOrEqual(3);
       }
       // Nobody else dies: the survivor only has to go on.
-      pauseMs = 50;
+      pauseMs = 200;
       await eventually('only the survivor is counted', async () => (await alive()) === 1, GATEWAY_TTL_MS + 30_000);
       await expectExpiries(redis);
       await survivor.end();

@@ -135,7 +135,7 @@ describeWithServers('a Redis Cluster', () => {
       for (let i = 0; loading; i++) {
         const status = await to.status(`198.18.${i % 50}.1`);
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
-        await pause('the pace of the load', 5);
+        await pause('the pace of the load', 20);
       }
     };
     const loads = [one, other, third].map(load);
@@ -188,7 +188,7 @@ describeWithServers('a Redis with Sentinels', () => {
     const loads = gateways.map(async (each) => {
       for (let i = 0; loading; i++) {
         statuses.add(await each.status(`198.18.${i % 200}.1`));
-        await pause('the pace of the load', 5);
+        await pause('the pace of the load', 20);
       }
     });
     await set.master.kill();

@@ -6,7 +6,7 @@ import { ask } from '../support/ask.ts';
 import { ClosingClients } from '../support/closing-client.ts';
 
 /** For longer runs: `RESTARTS=100`. */
-const RESTARTS = Number(process.env.RESTARTS ?? 6);
+const RESTARTS = Number(process.env.RESTARTS ?? 4);
 const CLIENTS = 40;
 const REQUESTS_PER_SECOND = 300;
 

@@ -30,11 +30,11 @@ export const answer =
 /** A raw TCP server, lenient by design: it records what it gets and does what its script says. */
 export class RecorderBackend {
   readonly requests: RecordedRequest[] = [];
-  /** All bytes of each connection, in order of acceptance. */
-  readonly received: Buffer[] = [];
   readonly connections = new Set<Socket>();
   script: Script;
   readonly #server: Server;
+  /** What came over each connection, in order of acceptance: joined only when somebody looks, since joining each chunk takes quadratic time. */
+  readonly #received: Buffer[][] = [];
 
   private constructor(script: Script) {
     this.script = script;
@@ -45,6 +45,11 @@ export class RecorderBackend {
     const backend = new RecorderBackend(script);
     await new Promise<void>((resolve) => backend.#server.listen(0, '127.0.0.1', resolve));
     return backend;
+  }
+
+  /** All bytes of each connection, in order of acceptance. */
+  get received(): readonly Buffer[] {
+    return this.#received.map(joined);
   }
 
   get port(): number {
@@ -61,18 +66,21 @@ export class RecorderBackend {
   }
 
   #accept(socket: Socket): void {
-    const index = this.received.push(Buffer.alloc(0)) - 1;
+    const chunks: Buffer[] = [];
+    this.#received.push(chunks);
     this.connections.add(socket);
+    let length = 0;
     let parsed = 0;
     let skip = 0;
     socket.on('error', () => socket.destroy());
     socket.on('end', () => socket.end());
     socket.on('close', () => this.connections.delete(socket));
     socket.on('data', (chunk) => {
-      const all = Buffer.concat([this.received[index] as Buffer, chunk]);
-      this.received[index] = all;
+      chunks.push(chunk);
+      length += chunk.length;
       for (;;) {
-        if (all.length < parsed + skip) return;
+        if (length < parsed + skip) return;
+        const all = joined(chunks);
         const start = parsed + skip;
         const end = all.indexOf('\r\n\r\n', start);
         if (end === -1) return;
@@ -86,6 +94,12 @@ export class RecorderBackend {
       }
     });
   }
+}
+
+/** Leaves them joined. */
+function joined(chunks: Buffer[]): Buffer {
+  if (chunks.length !== 1) chunks.splice(0, chunks.length, Buffer.concat(chunks));
+  return chunks[0] as Buffer;
 }
 
 function parseHead(text: string): RecordedRequest {
