@@ -20,8 +20,8 @@ if (!isModern) process.stderr.write('SKIPPED: the fuzzer needs Node 24, whose cl
 
 (isModern ? describe : describe.skip)('G08: a seeded fuzzer, short here and long by `npm run fuzz`', () => {
   test.each([
-    ['client', 1, 800],
-    ['backend', 1, 800],
+    ['client', 1, 400],
+    ['backend', 1, 400],
   ])('the %s side: the corpus, the findings of the past and mutations of seed %d', async (side, seed, cases) => {
     const { code, said } = await fuzz(side, seed, cases);
     expect(said).toContain(`${side} side: seed ${seed}, ${cases} cases`);

@@ -258,7 +258,7 @@ describe('the shutdown of a gateway with workers', () => {
   });
 
   test('a signal that reaches all processes at once stops them gracefully as well', async () => {
-    const { cluster } = await clusters.open();
+    const { cluster } = await clusters.open(NO_SPARE);
     const asked = ask(`${cluster.url}/slow?ms=1500`);
     await until(async () => (await ask(`${cluster.adminUrl}/api/backends`)).json.backends[0].inFlight === 1);
     for (const pid of await cluster.pids()) process.kill(pid, 'SIGINT');
@@ -316,7 +316,7 @@ describe('the shutdown of a gateway with workers', () => {
       const { isWorker } = await import('node:cluster');
       if (isWorker) process.on('exit', () => { for (;;); });`;
     const preload = `--import=data:text/javascript,${encodeURIComponent(hang)}`;
-    const { cluster } = await clusters.open({ SHUTDOWN_TIMEOUT_MS: '2000', NODE_OPTIONS: preload });
+    const { cluster } = await clusters.open({ ...NO_SPARE, SHUTDOWN_TIMEOUT_MS: '2000', NODE_OPTIONS: preload });
     cluster.proc.kill('SIGTERM');
     expect(await cluster.proc.exit()).toBe(1);
     const killed = cluster.proc.stdout.match(/"msg":"worker [^"]*killed"/g);

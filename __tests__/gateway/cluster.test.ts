@@ -153,6 +153,7 @@ describe('the admin listener of several workers', () => {
 
   test('shows a row for each worker, and a circuit that is open in one worker of two', async () => {
     const { cluster, backend } = await clusters.open({
+      ...NO_SPARE,
       WORKERS: '2',
       CIRCUIT_MINIMUM_REQUESTS: '1',
       CIRCUIT_OPEN_MS: '60000',

@@ -1,13 +1,15 @@
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect, constants } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
-import { expect, test } from '@jest/globals';
+import { expect, jest, test } from '@jest/globals';
 import { ask } from '../support/ask.ts';
 import { responseTo } from '../support/http2.ts';
 import { type MadeCertificate, makeCertificate } from '../support/made-certificate.ts';
 import { pause } from '../support/pause.ts';
-import { TestClusters } from './clusters.ts';
+import { NO_SPARE, TestClusters } from './clusters.ts';
 import { until } from './until.ts';
+
+jest.setTimeout(120_000);
 
 const clusters = new TestClusters('2');
 
@@ -80,7 +82,7 @@ class Http2Load {
 }
 
 test('HTTP/2 with WORKERS=2: a renewed certificate is for new connections, SIGUSR2 loses no request, and SIGTERM lets running ones end', async () => {
-  const { cluster } = await clusters.open(tlsFiles());
+  const { cluster } = await clusters.open({ ...NO_SPARE, ...tlsFiles() });
   const old = await Promise.all(Array.from({ length: 4 }, () => open(cluster.url)));
   const before = fingerprintOf(old[0] as ClientHttp2Session);
   const running = old.map((session) => statusOn(session, '/slow?ms=1500'));

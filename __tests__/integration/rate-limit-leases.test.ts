@@ -144,7 +144,7 @@ describeWithAnyRedis('leases of four gateways, on a simulated clock', (redis) =>
             }
           }
         }),
-        { numRuns: 150 },
+        { numRuns: 100 },
       ));
 
     test('a refused client passes after Retry-After, and not a millisecond earlier', () =>
@@ -167,7 +167,7 @@ describeWithAnyRedis('leases of four gateways, on a simulated clock', (redis) =>
             expect((await take()).allowed).toBe(true);
           }
         }),
-        { numRuns: 80, examples: [[DUE_WHILE_FADING]] },
+        { numRuns: 60, examples: [[DUE_WHILE_FADING]] },
       ));
 
     test('a client that ignores Retry-After passes only where it would without leases, and gets true waits', async () => {

@@ -227,7 +227,7 @@ describe.each(gatewaysOver(['roundRobinProxy()', 'undiciTransport()']))(
           expect(byName(received.filter(([name]) => names.has(name)))).toEqual(byName(one.requestLines));
         }),
         // What HTTP/2 adds is the last step: fewer runs tell.
-        { numRuns: isHttp1 ? 250 : 80 },
+        { numRuns: isHttp1 ? 150 : 50 },
       );
     });
 

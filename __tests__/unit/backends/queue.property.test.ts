@@ -157,7 +157,7 @@ test.each(POLICIES)('%s: no request waits while a backend is available that it w
       scene.line.close();
       scene.ejections.close();
     }),
-    { numRuns: 100 },
+    { numRuns: 60 },
   );
 });
 
