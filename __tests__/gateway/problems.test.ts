@@ -13,7 +13,7 @@ const AT_ONCE = 6;
 const HAS_TABLE = process.env.PROBLEMS_TABLE === 'on';
 const LOOK_EVERY_MS = HAS_TABLE ? 100 : 300;
 /** For a loaded machine; the table has the times. */
-const PATIENCE_MS = 40_000;
+const PATIENCE_MS = 60_000;
 
 /** Seconds after which it was seen there; nothing where it was not. */
 interface Seen {
