@@ -61,7 +61,7 @@ export function limiterLoad(gateways: readonly LimiterGateway[], addresses = add
     for (let turn = i; !stopped; turn += CLIENTS) {
       const address = addresses[turn % addresses.length] as string;
       answers.push(await askLimiter(gateways[i % gateways.length]!.url, address));
-      await pause('the pace of the load', 30);
+      await pause('the pace of the load', 10);
     }
   });
   return {
