@@ -1,15 +1,13 @@
 import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, describe, expect, test } from '@jest/globals';
 import { ask } from '../support/ask.ts';
 import { DnsServer } from '../support/dns-server.ts';
 import { accepts, closedPort } from '../support/servers.ts';
 import { Cluster, NO_SPARE, SteadyLoad, TestClusters } from './clusters.ts';
 import { openBackend } from './gateways.ts';
 import { until } from './until.ts';
-
-jest.setTimeout(120_000);
 
 const clusters = new TestClusters('2');
 

@@ -1,11 +1,9 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, describe, expect, test } from '@jest/globals';
 import { ask } from '../support/ask.ts';
 import { endAll, Proc } from './proc.ts';
 import { until } from './until.ts';
-
-jest.setTimeout(120_000);
 
 const ANY_PORT = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0' };
 

@@ -1,15 +1,13 @@
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect, constants } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
-import { expect, jest, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { ask } from '../support/ask.ts';
 import { responseTo } from '../support/http2.ts';
 import { type MadeCertificate, makeCertificate } from '../support/made-certificate.ts';
 import { pause } from '../support/pause.ts';
 import { NO_SPARE, TestClusters } from './clusters.ts';
 import { until } from './until.ts';
-
-jest.setTimeout(120_000);
 
 const clusters = new TestClusters('2');
 
