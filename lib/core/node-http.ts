@@ -7,6 +7,7 @@ import type * as http from 'node:http';
 export const {
   createServer,
   IncomingMessage,
+  METHODS,
   request,
   ServerResponse,
   STATUS_CODES,

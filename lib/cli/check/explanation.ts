@@ -1,6 +1,6 @@
-import { METHODS } from 'node:http';
 import { takeParameter } from '../../auth/api-key-auth.ts';
 import { hostnameOf } from '../../core/http.ts';
+import { METHODS } from '../../core/node-http.ts';
 import { readConfig } from '../../gateway/config/config.ts';
 import type { Authenticator, Declaration, RouteLimit, RouteOptions, ServiceOptions } from '../../index.ts';
 import { normalTarget, targetFault } from '../../ingress/request-target.ts';
