@@ -69,10 +69,11 @@ export class StateGauges {
 
   define(define: DefineMetric): void {
     define('circuit_state', '1 for the present state of a circuit, 0 for the others.', 'gauge', () => this.#circuits());
-    define('backend_up', 'Whether a backend gets requests now.', 'gauge', () =>
-      this.#backends().map(({ service, backend, available }) => ({
+    define('backend_up', 'Whether a backend gets requests now, other than trials.', 'gauge', () =>
+      this.#backends().map(({ service, backend, available, circuit }) => ({
         labels: { service, backend },
-        value: Number(available),
+        // Trials show whether it is up: until they have succeeded, an alert must stay.
+        value: Number(available && circuit === 'closed'),
       })),
     );
     define(

@@ -2,7 +2,7 @@ import type { Cause } from '../../core/causes.ts';
 import { backendKey } from '../metrics/counts.ts';
 import type { StatusBackend, StatusProxy } from '../status/status-sources.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
-import { duration, percent, Readings } from './recent.ts';
+import { duration, nextTrial, percent, Readings } from './recent.ts';
 import { type SlowBackend, SlowBackends } from './slow-backends.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
@@ -19,6 +19,8 @@ const NEXT_STEPS: Readonly<Partial<Record<Cause, string>>> = {
 };
 const SEE_ITS_LOG = 'Look into the log of the backend: its process runs, but these requests fail in it.';
 
+const RAISE_WEIGHT = 'Give a backend a weight above 0 (BACKENDS, or `backends` of its service).';
+
 const isCause = (text: string): text is Cause => Object.hasOwn(NEXT_STEPS, text);
 
 const nextStepFor = (reason: string): string => (isCause(reason) ? NEXT_STEPS[reason] : undefined) ?? SEE_ITS_LOG;
@@ -31,12 +33,23 @@ const statusesOf = ({ proxies }: TrafficSources): { readonly service: string; re
 
 /** Why a backend gets no requests; `undefined` when it gets some, or when an operator or its weight keeps it out. */
 function whyOut({ available, held, weight, circuit, health, retryAfterMs }: StatusBackend): string | undefined {
-  if (available || held !== undefined || weight === 0) return undefined;
-  const wait = retryAfterMs > 0 ? `, next trial in ${duration(retryAfterMs)}` : '';
-  if (circuit === 'open') return `its circuit is open${wait}`;
+  if (held !== undefined || weight === 0) return undefined;
+  // Also when its time is over: nothing says that the backend works again until a trial has succeeded.
+  if (circuit === 'open') return `its circuit is open, ${nextTrial(retryAfterMs)}`;
+  if (available) return undefined;
   if (health === 'unhealthy') return 'it fails its health checks';
   // Half-open, full, or resting after `Retry-After`: that ends by itself.
   return undefined;
+}
+
+/** Whether it takes requests. A request that would only be a trial does not count. */
+const takesRequests = ({ available, circuit }: StatusBackend): boolean => available && circuit !== 'open';
+
+/** Why a backend takes no requests. */
+function whyNone(one: StatusBackend, lastError: string | undefined): string {
+  if (one.held !== undefined) return `${one.held} by an operator`;
+  if (one.weight === 0) return 'its weight is 0';
+  return `${whyOut(one) ?? 'busy'}${lastError === undefined ? '' : ` (${lastError})`}`;
 }
 
 const allOut: ProblemKind<TrafficSources> = {
@@ -44,15 +57,15 @@ const allOut: ProblemKind<TrafficSources> = {
   isState: true,
   severity: 'critical',
   meaning:
-    'No backend of a service takes requests: all are out or drained, or the list is empty. Clients get 503. It is only a warning when another service has backends that take requests.',
+    'No backend of a service takes requests: all are out or drained or have weight 0, or the list is empty. Clients get 503. It is only a warning when another service has backends that take requests.',
   nextStep: 'Start or restore a backend.',
   detector: (sources) => ({
     *look() {
-      const isUp = (proxy: StatusProxy) => proxy.status().some(({ available }) => available);
+      const isUp = (proxy: StatusProxy) => proxy.status().some(takesRequests);
       const isPart = sources.proxies.some(isUp);
       for (const proxy of sources.proxies) {
         const all = proxy.status();
-        if (all.some(({ available }) => available)) continue;
+        if (all.some(takesRequests)) continue;
         if (
           all.length > 0 &&
           all.every((one) => whyOut(one) === undefined && one.held === undefined && one.weight > 0)
@@ -61,18 +74,18 @@ const allOut: ProblemKind<TrafficSources> = {
         }
         const of = sources.proxies.length > 1 ? ` of ${proxy.name}` : '';
         const reasons = all.slice(0, 3).map((one) => {
-          const last = sources.errors.last(proxy.name, one.backend);
-          const why = one.held === undefined ? (whyOut(one) ?? 'busy') : `${one.held} by an operator`;
-          return `${one.backend}: ${why}${last === undefined || one.held ? '' : ` (${last.text})`}`;
+          return `${one.backend}: ${whyNone(one, sources.errors.last(proxy.name, one.backend)?.text)}`;
         });
         const text = all.length === 0 ? 'There is no backend.' : `${reasons.join('; ')}.`;
-        const last = all[0] && sources.errors.last(proxy.name, all[0].backend);
+        const failed = all.find((one) => whyOut(one) !== undefined);
+        const last = failed && sources.errors.last(proxy.name, failed.backend);
+        const isWeight = all.length > 0 && all.every(({ held, weight }) => held === undefined && weight === 0);
         yield {
           subject: proxy.name,
           title: `no backend${of} takes requests`,
           text: `No backend${of} takes requests: clients get 503. ${text}`,
           severity: isPart ? 'warning' : 'critical',
-          nextStep: last === undefined ? undefined : nextStepFor(causeIn(last.text)),
+          nextStep: isWeight ? RAISE_WEIGHT : last && nextStepFor(causeIn(last.text)),
         };
       }
     },
@@ -201,7 +214,7 @@ const routeCircuit: ProblemKind<TrafficSources> = {
     *look() {
       for (const breaker of breakers) {
         if (breaker.state !== 'open' && breaker.state !== 'isolated') continue;
-        const wait = breaker.state === 'open' ? `, next trial in ${duration(breaker.retryAfterMs())}` : '';
+        const wait = breaker.state === 'open' ? `, ${nextTrial(breaker.retryAfterMs())}` : '';
         const text = `Too many requests failed: all get 503 without being tried${wait}.`;
         yield { subject: breaker.name, title: `the circuit "${breaker.name}" is ${breaker.state}`, text };
       }

@@ -71,4 +71,8 @@ export class RecentCounts {
 /** `3.2 s`, `120 ms` */
 export const duration = (ms: number): string => (ms >= 1_000 ? `${(ms / 1_000).toFixed(1)} s` : `${Math.round(ms)} ms`);
 
+/** When a circuit that is open admits a request again. */
+export const nextTrial = (ms: number): string =>
+  ms > 0 ? `next trial in ${duration(Math.ceil(ms))}` : 'the next request is a trial';
+
 export const percent = (part: number, all: number): string => `${Math.round((100 * part) / Math.max(1, all))} %`;

@@ -1,7 +1,7 @@
 import { observabilityDefaults } from '../observability.ts';
 import type { StatusBreaker } from '../status/status-sources.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
-import { duration, LEAST_REQUESTS, percent, Readings } from './recent.ts';
+import { LEAST_REQUESTS, nextTrial, percent, Readings } from './recent.ts';
 import type { TrafficSources } from './traffic-sources.ts';
 
 /** The share of errors from which a route has a problem. */
@@ -51,7 +51,7 @@ const circuitOpen: ProblemKind<TrafficSources> = {
     *look(): Iterable<Finding> {
       for (const { name, state, retryAfterMs } of routeBreakers.map(seen)) {
         if (state !== 'open' && state !== 'isolated') continue;
-        const wait = state === 'open' ? `, next trial in ${duration(retryAfterMs)}` : '';
+        const wait = state === 'open' ? `, ${nextTrial(retryAfterMs)}` : '';
         yield {
           subject: name,
           title: `route ${name} rejects its requests (its circuit is ${state})`,

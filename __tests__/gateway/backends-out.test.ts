@@ -1,0 +1,48 @@
+import { afterEach, expect, test } from '@jest/globals';
+import { ask } from '../support/ask.ts';
+import { closedPort, eventually } from '../support/servers.ts';
+import { closeAll, openBackend, openGateway, type TestGateway } from './gateways.ts';
+
+afterEach(closeAll);
+
+const statusOf = async ({ adminUrl }: TestGateway) => (await ask(`${adminUrl}/api/status`)).json;
+const upIn = async ({ adminUrl }: TestGateway): Promise<readonly string[]> =>
+  (await ask(`${adminUrl}/metrics`)).text.split('\n').filter((line) => line.startsWith('expressway_backend_up{'));
+
+const withProblem = async (gateway: TestGateway, kind: string) => {
+  let status = await statusOf(gateway);
+  await eventually(`there is a problem ${kind}`, async () => {
+    status = await statusOf(gateway);
+    return status.problems.some(({ problem }: { problem: string }) => problem === kind);
+  });
+  return { headline: status.headline, problem: status.problems[0] };
+};
+
+test('a dead backend stays out, on page and in metrics, when its next request would be a trial', async () => {
+  const url = `http://127.0.0.1:${await closedPort()}`;
+  const gateway = await openGateway([url], { CIRCUIT_MINIMUM_REQUESTS: '2', CIRCUIT_OPEN_MS: '100' });
+  for (let i = 0; i < 3; i += 1) await ask(gateway.url);
+  await eventually('the next request is a trial', async () => {
+    const [{ circuit, retryAfterMs }] = (await statusOf(gateway)).backends;
+    return circuit === 'open' && retryAfterMs === 0;
+  });
+  expect(await upIn(gateway)).toEqual([expect.stringMatching(/ 0$/)]);
+  const { headline, problem } = await withProblem(gateway, 'backends_unavailable');
+  expect(headline.title).toMatch(/^Down: no backend takes requests/);
+  expect(problem.text).toContain('its circuit is open, the next request is a trial (connection_refused');
+});
+
+test.each([
+  ['the only backend', 'one'],
+  ['one of two backends', 'two'],
+])('a backend with weight 0 has that in the text: %s', async (_, kind) => {
+  const one = await openBackend('one');
+  const two = `http://127.0.0.1:${await closedPort()}`;
+  const backends = kind === 'two' ? [`${one.url};weight=0`, two] : [`${one.url};weight=0`];
+  const gateway = await openGateway(backends, { CIRCUIT_MINIMUM_REQUESTS: '1', CIRCUIT_FAILURE_RATIO: '1' });
+  await ask(gateway.url);
+  const { problem } = await withProblem(gateway, 'backends_unavailable');
+  expect(problem.text).toContain(`${one.url}: its weight is 0`);
+  expect(problem.text).not.toContain('busy');
+  expect(problem.nextStep).toMatch(kind === 'two' ? /^Start its process/ : /^Give a backend a weight above 0/);
+});
