@@ -66,6 +66,9 @@ describe('a worker that ends', () => {
   });
 });
 
+/** Blocks the event loop for ever, and leaves the CPU to others. */
+const HANG = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);';
+
 /** Lets a test end a worker from within: the gateway has no command for that. */
 const CRASHES = `
   const { isWorker } = await import('node:cluster');
@@ -73,7 +76,7 @@ const CRASHES = `
     process.on('SIGWINCH', () => { throw new Error('crash'); });
     process.on('SIGURG', () => process.exit(3));
     process.on('SIGXFSZ', () => process.abort());
-    process.on('SIGPWR', () => { for (;;); });
+    process.on('SIGPWR', () => { ${HANG} });
   }`;
 
 describe('a worker that dies while its clients open new connections', () => {
@@ -312,7 +315,7 @@ describe('the shutdown of a gateway with workers', () => {
   test('tells a worker that hangs in its exit from one that did not stop', async () => {
     const hang = `
       const { isWorker } = await import('node:cluster');
-      if (isWorker) process.on('exit', () => { for (;;); });`;
+      if (isWorker) process.on('exit', () => { ${HANG} });`;
     const preload = `--import=data:text/javascript,${encodeURIComponent(hang)}`;
     const { cluster } = await clusters.open({ ...NO_SPARE, SHUTDOWN_TIMEOUT_MS: '2000', NODE_OPTIONS: preload });
     cluster.proc.kill('SIGTERM');
@@ -356,7 +359,7 @@ describe('the start of a gateway with workers', () => {
   test('a hanging start ends within SHUTDOWN_TIMEOUT_MS of SIGTERM', async () => {
     const hang = `
       const { isWorker } = await import('node:cluster');
-      if (isWorker) { process.stderr.write('worker hangs'); for (;;); }`;
+      if (isWorker) { process.stderr.write('worker hangs'); ${HANG} }`;
     const preload = `--import=data:text/javascript,${encodeURIComponent(hang)}`;
     const cluster = new Cluster({ WORKERS: '2', SHUTDOWN_TIMEOUT_MS: '1000', NODE_OPTIONS: preload });
     await until(() => cluster.proc.stderr.includes('worker hangs'));
