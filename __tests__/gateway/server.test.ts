@@ -69,7 +69,7 @@ describe('npm start', () => {
     const both = { RATE_LIMIT_MAX: '1000000000', RATE_LIMIT_WINDOW_MS: '2147483647' };
     const proc = new Proc('server.ts', { ...ANY_PORT, ...both });
     expect(await proc.exit()).toBe(1);
-    expect(proc.stderr).toMatch(/^ipRateLimit: .*\n$/);
+    expect(proc.stderr).toMatch(/^RATE_LIMIT_MAX: .*\n$/);
     expect(proc.stdout).toBe('');
   });
 
