@@ -70,18 +70,23 @@ type Listener = ((...args: unknown[]) => unknown) & { readonly listener?: object
  * error becomes a process warning, once per listener, and the listener stays.
  */
 export class GatewayEvents extends EventEmitter<GatewayEventMap> {
-  override emit<K extends keyof GatewayEventMap>(name: K, ...args: GatewayEventMap[K]): boolean {
-    const listeners = this.rawListeners(name) as Listener[];
-    for (const listener of listeners) {
-      try {
-        const returned: unknown = Reflect.apply(listener, this, args);
-        if (isPromise(returned)) returned.then(undefined, (error) => warnOfListener(listener, name, error));
-      } catch (error) {
-        warnOfListener(listener, name, error);
-      }
-    }
-    return listeners.length > 0;
+  static {
+    // Not as a method: no type of an override fits each version of @types/node. So `emit()` keeps the type that Node's has.
+    Object.defineProperty(GatewayEvents.prototype, 'emit', { configurable: true, writable: true, value: emitToEach });
   }
+}
+
+function emitToEach(this: GatewayEvents, name: keyof GatewayEventMap, ...args: unknown[]): boolean {
+  const listeners = this.rawListeners(name) as Listener[];
+  for (const listener of listeners) {
+    try {
+      const returned: unknown = Reflect.apply(listener, this, args);
+      if (isPromise(returned)) returned.then(undefined, (error) => warnOfListener(listener, name, error));
+    } catch (error) {
+      warnOfListener(listener, name, error);
+    }
+  }
+  return listeners.length > 0;
 }
 
 const warnOfListener = (listener: Listener, name: string, error: unknown): void =>

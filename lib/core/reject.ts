@@ -24,7 +24,7 @@ export function rejectWith<K extends RejectionEvent>(
   ...event: GatewayEventMap[K]
 ): void {
   exchange.settle(outcome);
-  events?.emit(name, ...event);
+  events?.emit<RejectionEvent>(name, ...(event as GatewayEventMap[RejectionEvent]));
   respond(exchange, outcome);
 }
 
