@@ -78,8 +78,9 @@ const foreign: ForeignOptions = Object.freeze({
  * Guards the handlers that are mounted after it. When too large a share of the requests fails, it opens: clients get 503 with
  * `Retry-After`, and the handlers get no requests, until some trials have succeeded.
  *
- * A status of 500 or more counts as a failure; an error that reaches Express becomes such a status. A client that leaves does not count, and
- * neither does a rejection by a middleware that is mounted after it.
+ * A status of 500 or more counts as a failure; an error that reaches Express becomes such a status. A response that the handler breaks off, such as by
+ * `pipeline()` with an error or `res.destroy()`, counts as well. A client that leaves does not count, and neither does a rejection by a middleware
+ * that is mounted after it.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */

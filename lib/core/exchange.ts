@@ -1,10 +1,11 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { isBrokenOff } from './broken-off.ts';
 import type { Cause } from './causes.ts';
 import { foldAddress, schemeOf } from './connection.ts';
 import { firstEntry, type GatewayRequest, isEventStream } from './http.ts';
-import { ABORTED, type Outcome, type RequestFault } from './outcome.ts';
+import { ABORTED, handlerError, type Outcome, type RequestFault } from './outcome.ts';
 import type { ErrorBody } from './problem.ts';
 import type { Recorder } from './recorder.ts';
 import { warnOfTrustMismatch, warnOfUntrustedPeer } from './untrusted-peer.ts';
@@ -161,7 +162,7 @@ export class Exchange {
   }
 
   #closed(): void {
-    this.settle(observed(this.res));
+    this.settle(observed(this));
     try {
       this.working?.abort();
     } finally {
@@ -188,8 +189,10 @@ export function exchangeOf(req: IncomingMessage, res: ServerResponse): Exchange 
 export const knownExchange = (req: IncomingMessage): Exchange | undefined => (req as Tagged)[kExchange];
 
 /** The outcome that a closed response shows, if no middleware has reported one. */
-function observed(res: ServerResponse): Outcome {
+function observed({ req, res }: Exchange): Outcome {
   if (res.writableFinished) return { kind: 'completed', status: res.statusCode };
+  if (isBrokenOff(req, res))
+    return handlerError(res.errored ?? req.errored ?? new Error('the app broke off its response'), res.headersSent);
   // An event stream has no defined end: a client that leaves it got what it asked for.
   if (res.headersSent && isEventStream(res.getHeader('content-type'))) {
     return { kind: 'completed', status: res.statusCode };

@@ -78,7 +78,7 @@ export type Verdict = 'success' | 'failure' | 'neutral';
 
 export const ABORTED: Aborted = Object.freeze({ kind: 'aborted' });
 
-/** A function of the app threw, so that no backend is to blame. */
+/** A function of the app threw, or the app broke off its response, so that no backend is to blame. */
 export const handlerError = (error: unknown, headSent: boolean): Failed => ({
   kind: 'failed',
   cause: 'handler_error',

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
+import { markEnded } from '../core/broken-off.ts';
 import { CAUSES } from '../core/causes.ts';
 import { resetConnection } from '../core/connection.ts';
 import type { ClientRefusedEvent } from '../core/events.ts';
@@ -39,6 +40,8 @@ export class ConnectionResponses {
     if (this.#ending.has(socket)) return;
     this.#ending.add(socket);
     if (cause === undefined) {
+      // An error that the app passes to its response comes here as well, from the connection that it has destroyed.
+      if (!socket.destroyed) markEnded(socket);
       socket.destroy();
       return;
     }
@@ -94,6 +97,7 @@ export class ConnectionResponses {
     this.#ending.add(socket);
     const res = responseOn(socket);
     this.#tell(socket, cause, { detail, exchange: res && exchangeOf(res.req, res) });
+    markEnded(socket);
     resetConnection(socket);
   }
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
+import { markEnded } from '../core/broken-off.ts';
 import { linger } from '../core/last-response.ts';
 import { responseOn } from '../ingress/connection-responses.ts';
 import { sessionOn } from '../ingress/http2/client-session.ts';
@@ -136,7 +137,10 @@ export class ConnectionDrain {
   }
 
   #destroyAll(): void {
-    for (const socket of this.#connections) socket.destroy();
+    for (const socket of this.#connections) {
+      markEnded(socket);
+      socket.destroy();
+    }
     this.#handshakes.destroyAll();
     // Connections from before this object was created.
     this.#server.closeAllConnections();

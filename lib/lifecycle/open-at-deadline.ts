@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { markEnded } from '../core/broken-off.ts';
 import { resetConnection } from '../core/connection.ts';
 import { isEventStream } from '../core/http.ts';
 import { responseOn } from '../ingress/connection-responses.ts';
@@ -25,6 +26,7 @@ export function endAtDeadline(connections: Iterable<Socket>): OpenAtDeadline {
     // Its streams are among the connections, and their last bytes travel over it.
     if (sessionOn(socket) !== undefined) continue;
     const res = responseOn(socket);
+    markEnded(socket);
     if (isUpgraded(socket)) {
       left.upgrades += 1;
       // Without bytes, which could land in the middle of a message of the upgraded protocol.

@@ -28,7 +28,7 @@ export interface FinishedRequest {
   /** Name of the consumer, where the request was authenticated. */
   readonly consumer: string | undefined;
   readonly method: string;
-  /** 499 when the client left; 502 or 504 when a response was cut after its head. */
+  /** 499 when the client left; 500, 502 or 504 when a response was cut after its head. */
   readonly status: number;
   /** Origin of the response. */
   readonly source: 'gateway' | 'backend';

@@ -92,10 +92,12 @@ export class Attempt implements Abortable, Watched {
     }
   }
 
-  /** The client is gone, or got its response from another middleware. */
+  /** The client is gone, got its response from another middleware, or the app broke off the response. */
   abort(): void {
     const known = this.#exchange.outcome;
-    this.#stop(known?.kind === 'failed' ? known : ABORTED, 'the client closed the connection');
+    // A timeout of the route is the backend's. An error of the app is not.
+    const isTheirs = known?.kind === 'failed' && known.cause !== 'handler_error';
+    this.#stop(isTheirs ? known : ABORTED, 'the client closed the connection');
   }
 
   /** Code of the app threw while it got the response or its end: the backend is not to blame. */

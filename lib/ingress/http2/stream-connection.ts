@@ -1,5 +1,6 @@
 import { constants, type ServerStreamResponseOptions } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
+import { markEnded } from '../../core/broken-off.ts';
 import { responseOn, unreadOn } from '../connection-responses.ts';
 import {
   breakOff,
@@ -151,8 +152,12 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     const isSent = this.#reader.isDone && (stream.rstCode === NGHTTP2_NO_ERROR || !this.#isWaiting);
     if (!isSent) this.#owner.reset();
     else this.#streamTook();
-    if (isSent && this.#isRequestDone) this.#owner.release(this);
-    else this.destroy();
+    if (isSent && this.#isRequestDone) {
+      this.#owner.release(this);
+    } else {
+      markEnded(this);
+      this.destroy();
+    }
   }
 
   // Writes of the app.
