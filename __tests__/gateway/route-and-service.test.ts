@@ -152,7 +152,8 @@ describe('route and service of a request', () => {
 
     const { text } = await ask(`${adminUrl}/metrics`);
     const [method, kind] = [one.method ?? 'GET', `${Math.floor(status / 100)}xx`];
-    const source = cause === undefined && service !== undefined ? 'backend' : 'gateway';
+    const isDeclared = cause === undefined && (route === 'moved' || route === 'fixed');
+    const source = isDeclared ? 'route' : cause === undefined && service !== undefined ? 'backend' : 'gateway';
     expect(counted(text, 'requests_total', one)).toContain(`method="${method}",status="${kind}",source="${source}"} `);
     expect(counted(text, 'request_duration_seconds_count', one)).toContain(`source="${source}"} `);
     if (cause !== undefined) expect(counted(text, 'request_failures_total', one)).toContain(`cause="${cause}"} `);

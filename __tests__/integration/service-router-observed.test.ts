@@ -1,6 +1,7 @@
 import { request } from 'node:http';
 import { expect, test } from '@jest/globals';
 import express from 'express';
+import { Registry } from 'prom-client';
 import {
   type FinishedRequest,
   GatewayEvents,
@@ -41,6 +42,51 @@ test('status and metrics have the services of the declaration that is in force, 
     ]);
   } finally {
     feed.close();
+    metrics.close();
+    await router.close();
+  }
+});
+
+test('a response that a route declares, such as a maintenance page, is no error of the route or the gateway', async () => {
+  const events = new GatewayEvents();
+  const dead = [`http://127.0.0.1:${await closedPort()}`];
+  const router = serviceRouter({
+    services: { a: { backends: dead } },
+    routes: [
+      { path: '/', service: 'a' },
+      { path: '/old', respond: { status: 503, body: 'back at noon' } },
+      { path: '/older', redirect: { fullPath: '/old' } },
+    ],
+    events,
+  });
+  const lines: FinishedRequest[] = [];
+  const register = new Registry();
+  const metrics = prometheusMetrics({ register, events, routers: [router] });
+  const status = statusFeed({ events, metrics, routers: [router] });
+  const app = express();
+  app.use(observability({ metrics, status, accessLog: { finished: (one) => void lines.push(one) } }), router);
+  const server = await listen(app);
+  try {
+    for (const path of ['/old', '/older', '/']) await (await fetch(server.url + path, { redirect: 'manual' })).text();
+    await eventually('all requests are recorded', () => lines.length === 3);
+    expect(lines.map(({ route, source, status: sent, cause }) => [route, source, sent, cause])).toEqual([
+      ['/old', 'route', 503, undefined],
+      ['/older', 'route', 302, undefined],
+      ['/', 'gateway', 502, 'connection_refused'],
+    ]);
+    const { routes, rates } = status.snapshot();
+    expect(routes.map(({ route, requests, errors }) => [route, requests, errors])).toEqual([
+      ['/', 1, 1],
+      ['/older', 1, 0],
+      ['/old', 1, 0],
+    ]);
+    expect(rates).toMatchObject({ gatewayErrors: 0 });
+    expect(await register.metrics()).toContain(
+      'expressway_requests_total{route="/old",service="",method="GET",status="5xx",source="route"} 1\n',
+    );
+  } finally {
+    await server.close();
+    status.close();
     metrics.close();
     await router.close();
   }

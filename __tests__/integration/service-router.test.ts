@@ -578,6 +578,7 @@ describe('problems of a declaration', () => {
     [route({ service: 'b' }), 'routes/0/service', /there is no service/],
     [route({ service: undefined }), 'routes/0', /exactly one of service, redirect and respond, got none/],
     [route({ respond: {} }), 'routes/0/respond', /got service and respond/],
+    [route({ service: undefined, respond: {}, circuit: {} }), 'routes/0/circuit', /circuit needs a service/],
     [route({ path: 'users' }), 'routes/0/path', /must begin with a slash/],
     [route({ path: '/a/../b' }), 'routes/0/path', /normalised/],
     [route({ path: '/%61' }), 'routes/0/path', /normalised/],

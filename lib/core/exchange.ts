@@ -60,6 +60,8 @@ export class Exchange {
   writtenHeaders: Set<string> | undefined;
   /** Name of the `serviceRouter()` route that matched the request. */
   route: string | undefined;
+  /** Whether its route itself responds, as `respond` and `redirect` of a declaration say. */
+  isDeclared = false;
   /** Set if the backend gets another path prefix or host than the client sent. Prefixes do not end with a slash. */
   prefixes: { readonly client: string; readonly backend: string; readonly host: string | undefined } | undefined;
   /** Whether the gateway writes the CORS headers. Then those of the app and the backend are dropped. */

@@ -30,8 +30,8 @@ export interface FinishedRequest {
   readonly method: string;
   /** 499 when the client left; 500, 502 or 504 when a response was cut after its head. */
   readonly status: number;
-  /** Origin of the response. */
-  readonly source: 'gateway' | 'backend';
+  /** Origin of the response. `route`: it is the one that `respond` or `redirect` of its route declares. */
+  readonly source: 'gateway' | 'backend' | 'route';
   /** Why there was no complete response of a backend or of the app. */
   readonly cause: Cause | undefined;
   /** Why the gateway rejected the request, if the cause does not say it all. */
@@ -189,7 +189,7 @@ export class RequestRecord implements Recorder {
       consumer: consumer?.name,
       method: req.method ?? '',
       status: statusOf(outcome),
-      source: outcome.kind === 'completed' && backend !== undefined ? 'backend' : 'gateway',
+      source: outcome.kind !== 'completed' ? 'gateway' : sourceOf(this.#exchange),
       cause: causeOf(outcome),
       detail: outcome.kind === 'rejected' ? outcome.detail : undefined,
       service,
@@ -225,6 +225,9 @@ export class RequestRecord implements Recorder {
     }
   }
 }
+
+const sourceOf = ({ backend, isDeclared }: Exchange): FinishedRequest['source'] =>
+  backend !== undefined ? 'backend' : isDeclared ? 'route' : 'gateway';
 
 const OF_SINK = ['WARN_EXPRESSWAY_LISTENER', 'A metrics, log or status sink threw'] as const;
 

@@ -187,6 +187,8 @@ function routeProblems(route: RouteOptions): Problem[] {
     add('service', 'one service needs a weight above 0');
   if (route.sessionPersistence !== undefined && route.service === undefined)
     add('sessionPersistence', 'sessionPersistence needs a service');
+  // It would take a 503 of `respond` for a failure.
+  if (route.circuit !== undefined && route.service === undefined) add('circuit', 'circuit needs a service');
   if (route.mirror !== undefined && route.service === undefined) add('mirror', 'mirror needs a service');
   const names = new Set<string>();
   for (const name of Object.keys(route.headers ?? {})) {

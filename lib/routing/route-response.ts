@@ -62,6 +62,7 @@ const DEFAULT_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 }
 export function redirects(redirect: RedirectOptions, prefix: string): Middleware {
   return function expresswayRedirect(req: IncomingMessage, res: ServerResponse): void {
     const exchange = exchangeOf(req, res);
+    exchange.isDeclared = true;
     const scheme = redirect.scheme ?? exchange.scheme;
     // The port of the request belongs to its scheme and host. If one of them changes, the port does not apply.
     const [, asked = '', ownPort] = /^(\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(exchange.host) ?? [];
@@ -83,7 +84,8 @@ export function redirects(redirect: RedirectOptions, prefix: string): Middleware
 /** Responds without a backend. */
 export function responds({ status = 200, headers = {}, body = '' }: FixedResponse): Middleware {
   const content = Buffer.from(body);
-  return function expresswayRespond(_req: IncomingMessage, res: ServerResponse): void {
+  return function expresswayRespond(req: IncomingMessage, res: ServerResponse): void {
+    exchangeOf(req, res).isDeclared = true;
     const bodyless = status === 204 || status === 304;
     if (!bodyless) res.setHeader('Content-Length', content.length);
     if (content.length > 0) res.setHeader('Content-Type', 'text/plain; charset=utf-8');

@@ -7,8 +7,10 @@ import { addAll, type GrowingRouteTotals, type TrafficTotals } from './traffic-t
 /** RFC 9110 §9.3 and RFC 5789. All other methods are one label value, because clients can invent them. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT', 'OTHER'];
 const OTHER = METHODS.length - 1;
-const SOURCES = ['gateway', 'backend'] as const;
+const SOURCES = ['gateway', 'backend', 'route'] as const satisfies readonly FinishedRequest['source'][];
 type Source = (typeof SOURCES)[number];
+const BACKEND = SOURCES.indexOf('backend');
+const ROUTE = SOURCES.indexOf('route');
 /** Classes of statuses; the first is for invalid ones. */
 export const CLASSES = ['other', '1xx', '2xx', '3xx', '4xx', '5xx'];
 
@@ -21,6 +23,7 @@ export const classOf = (status: number): number => (status >= 100 && status < 60
 export class RequestSeries {
   readonly labels: { readonly route: string; readonly service: string };
   readonly #counts = new Float64Array(METHODS.length * CLASSES.length * SOURCES.length);
+  /** By source. Few routes respond themselves, so the last one is made when it is needed. */
   readonly #durations = [new Histogram(), new Histogram()];
   #bytesIn = 0;
   #bytesOut = 0;
@@ -45,10 +48,11 @@ export class RequestSeries {
   add({ method, status, source, durationMs, bytesIn, bytesOut }: FinishedRequest): void {
     const at = METHODS.indexOf(method);
     const place = (at < 0 ? OTHER : at) * CLASSES.length + classOf(status);
-    const isBackend = source === 'backend' ? 1 : 0;
-    this.#counts[place * SOURCES.length + isBackend]! += 1;
+    const from = source === 'backend' ? BACKEND : source === 'route' ? ROUTE : 0;
+    this.#counts[place * SOURCES.length + from]! += 1;
+    if (from === ROUTE) this.#durations[ROUTE] ??= new Histogram();
     // The duration of a tunnel tells nothing about the speed of responses.
-    if (status !== 101) (this.#durations[isBackend] as Histogram).observe(durationMs / 1000);
+    if (status !== 101) (this.#durations[from] as Histogram).observe(durationMs / 1000);
     this.#bytesIn += bytesIn;
     this.#bytesOut += bytesOut;
   }
@@ -60,12 +64,14 @@ export class RequestSeries {
       const value = this.#counts[index] as number;
       if (value === 0) continue;
       const place = Math.floor(index / SOURCES.length);
-      responses[SOURCES[index % SOURCES.length] as Source][place % CLASSES.length]! += value;
+      const from = index % SOURCES.length;
+      responses[SOURCES[from] as Source][place % CLASSES.length]! += value;
       ofRoute.requests += value;
-      if (place % CLASSES.length === SERVER_ERROR) ofRoute.errors += value;
+      // A 503 that the route declares, such as a maintenance page, is no error.
+      if (place % CLASSES.length === SERVER_ERROR && from !== ROUTE) ofRoute.errors += value;
     }
     // Responses of the gateway itself take no time and would hide slow backends.
-    const { counts } = this.#durations[1] as Histogram;
+    const { counts } = this.#durations[BACKEND] as Histogram;
     addAll(durations, counts);
     addAll(ofRoute.durations, counts);
   }
@@ -85,8 +91,8 @@ export class RequestSeries {
   }
 
   *durations(name: string): Iterable<Sample> {
-    for (const [index, source] of SOURCES.entries()) {
-      yield* (this.#durations[index] as Histogram).samples(name, { ...this.labels, source });
+    for (const [index, histogram] of this.#durations.entries()) {
+      yield* histogram.samples(name, { ...this.labels, source: SOURCES[index] as Source });
     }
   }
 

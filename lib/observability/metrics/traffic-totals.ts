@@ -11,7 +11,7 @@ export interface BackendTotals {
 
 export interface RouteTotals {
   readonly requests: number;
-  /** Responses with 5xx, and responses that were cut. */
+  /** Responses with 5xx, other than those that the route declares, and responses that were cut. */
   readonly errors: number;
   /** Requests that got 429 from the gateway. */
   readonly limited: number;
@@ -22,7 +22,7 @@ export interface RouteTotals {
 /** All counts of requests since the start; they only go up. */
 export interface TrafficTotals {
   /** By origin of the response, then by class of status: no response, 1xx, 2xx, 3xx, 4xx, 5xx. */
-  readonly responses: { readonly gateway: Float64Array; readonly backend: Float64Array };
+  readonly responses: Readonly<Record<'gateway' | 'backend' | 'route', Float64Array>>;
   /** Responses of backends by duration: one count for each bound of `DURATION_BUCKETS`, and one for what took longer. */
   readonly durations: Float64Array;
   /** Requests without a complete response of a backend or the app, by cause. */
@@ -64,7 +64,11 @@ export const sum = (counts: Readonly<Float64Array>): number => counts.reduce((al
 
 export function emptyTotals(): TrafficTotals {
   return {
-    responses: { gateway: new Float64Array(CLASSES), backend: new Float64Array(CLASSES) },
+    responses: {
+      gateway: new Float64Array(CLASSES),
+      backend: new Float64Array(CLASSES),
+      route: new Float64Array(CLASSES),
+    },
     durations: noDurations(),
     causes: new Map(),
     decisions: [],

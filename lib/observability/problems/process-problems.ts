@@ -2,6 +2,7 @@ import { CAUSES, type Cause } from '../../core/causes.ts';
 import type { DiscoveryFailedEvent } from '../../core/events.ts';
 import { subscribe } from '../../core/gateway-events.ts';
 import { backendKey } from '../metrics/counts.ts';
+import { sum } from '../metrics/traffic-totals.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
 import { duration, LEAST_REQUESTS, percent, Readings, RecentCounts } from './recent.ts';
 import type { TrafficSources } from './traffic-sources.ts';
@@ -223,7 +224,7 @@ const ownErrors: ProblemKind<TrafficSources> = {
 };
 
 const sumOf = ({ responses }: ReturnType<TrafficSources['metrics']['totals']>): number =>
-  [...responses.gateway, ...responses.backend].reduce((all, one) => all + one, 0);
+  Object.values(responses).reduce((all, one) => all + sum(one), 0);
 
 /** Codes of warnings with their own kind of problem. */
 const ELSEWHERE = /^WARN_EXPRESSWAY_(?:TRUST_PROXY|RESOURCES|MAX_KEYS)/;

@@ -11,7 +11,7 @@ const failing: ProblemKind<TrafficSources> = {
   problem: 'route_errors',
   severity: 'warning',
   meaning:
-    'At least 5 % of the requests of a route got 5xx, in ten seconds with at least 20 requests. Without routes, see the problems of the backends.',
+    'At least 5 % of the requests of a route got 5xx, in ten seconds with at least 20 requests. A response that the route itself declares (`respond`) is none. Without routes, see the problems of the backends.',
   nextStep:
     'Look at the backends of its service, in the problems beside this one, and at its requests in the access log (fields `route` and `cause`).',
   detector({ metrics }) {

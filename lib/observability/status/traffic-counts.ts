@@ -13,10 +13,10 @@ const SERVER_ERROR = 5;
 
 /** The counts since the start. */
 export function countsOf({ responses, causes, decisions }: TrafficTotals): TrafficCounts {
-  const { gateway, backend } = responses;
+  const { gateway, backend, route } = responses;
   const others = notOurFault(causes);
   return {
-    requests: sum(gateway) + sum(backend),
+    requests: sum(gateway) + sum(backend) + sum(route),
     backendErrors: (backend[SERVER_ERROR] as number) + others.backend,
     // The rest includes responses of the app itself, which have no cause.
     gatewayErrors: (gateway[SERVER_ERROR] as number) - others.backend - others.client,
