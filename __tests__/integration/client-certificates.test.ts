@@ -168,6 +168,27 @@ describe.each(SECURE_PROTOCOLS)('clientCertAuth() over %s', (_name, ask) => {
     ]);
   });
 
+  test.each<[string, () => never]>([
+    [
+      'throws nothing',
+      () => {
+        throw undefined;
+      },
+    ],
+    [
+      'throws a signal of Express',
+      () => {
+        throw 'route';
+      },
+    ],
+    ['is async', () => Promise.resolve(false) as never],
+    ['is async and rejects', () => Promise.reject() as never],
+  ])('an isSameHost that %s admits no request', async (_what, isSameHost) => {
+    const { port } = await gateway({ isSameHost });
+    // The error page of Express, which is no JSON.
+    await expect(ask(port, pair('alice'), { host: 'b.test' })).rejects.toThrow('<!DOCTYPE');
+  });
+
   test('a certificate that expires while its connection is open is no longer accepted', async () => {
     const { port } = await gateway();
     const now = Date.now();

@@ -21,6 +21,9 @@ import { Cleanup } from '../support/gateway.ts';
 import { v2Header } from '../support/proxy-headers.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { eventually, listen } from '../support/servers.ts';
+import { expectWarnings } from '../support/warnings.ts';
+
+expectWarnings('WARN_EXPRESSWAY_LISTENER');
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -240,4 +243,24 @@ describe('proxyProtocol()', () => {
     server.closeAllConnections();
     await client.closed();
   });
+});
+
+test.each<[string, () => never]>([
+  [
+    'throws',
+    () => {
+      throw undefined;
+    },
+  ],
+  ['is async', () => Promise.resolve(true) as never],
+  ['is async and rejects', () => Promise.reject() as never],
+])('an isTrusted that %s trusts no peer, and the process goes on', async (_what, isTrusted) => {
+  const { port } = await start('plain', { isTrusted });
+  const forged = await clientOf(port);
+  forged.send(V1);
+  forged.send(REQUEST);
+  expect((await forged.response()).status).toBe(400);
+  const client = await clientOf(port);
+  client.send(REQUEST);
+  expect(JSON.parse((await client.response()).content.toString())[0]).toBe('127.0.0.1');
 });

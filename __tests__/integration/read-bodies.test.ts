@@ -111,7 +111,7 @@ describe.each(['roundRobinProxy', 'undiciTransport'])('%s: a body that was read 
       express.urlencoded({ extended: true }),
       FORM_TYPE,
       'u[name]=x+y&u[tags][]=1',
-      'u%5Bname%5D=x+y&u%5Btags%5D=1',
+      'u%5Bname%5D=x+y&u%5Btags%5D%5B%5D=1',
     ],
     ['text', express.text(), { 'content-type': 'text/plain' }, 'caf\u00e9', 'caf\u00e9'],
     ['bytes', express.raw(), { 'content-type': 'application/octet-stream' }, 'a\x00b', 'a\x00b'],

@@ -18,7 +18,7 @@ import {
   type Authentication,
   type AuthenticationMiddleware,
   authenticates,
-  lookedUp,
+  looksUp,
   PRINTABLE,
   unauthenticated,
 } from './authentication.ts';
@@ -33,18 +33,24 @@ export interface ApiKey {
   readonly plan?: string;
 }
 
-/** Looks a key up. Return `undefined` for an unknown key. A rejected promise means that the lookup failed (503). */
+/**
+ * Looks a key up. Return `{ name, plan }`, of which `plan` may be left out, or `undefined` for an unknown key. A rejected promise means that the
+ * lookup failed (503).
+ */
 export type ApiKeyLookup = (key: string) => Consumer | undefined | Promise<Consumer | undefined>;
 
 /** Options of {@link apiKeyAuth}. */
 export interface ApiKeyAuthOptions {
-  /** The keys: a list, the path of a JSON file with such a list, which is read again when it changes, or a function. */
+  /**
+   * The keys: a list, the path of a JSON file with such a list, which is read again when it changes, or a
+   * function that returns `{ name, plan }` of a known key.
+   */
   keys: string | readonly ApiKey[] | ApiKeyLookup;
   /** Name of the request header with the key. It is not forwarded. Default `x-api-key`. */
   header?: string;
   /**
    * Name of the query parameter with the key, for clients that cannot set a header. URLs end up in logs and browser histories.
-   * It is not forwarded. Default: none.
+   * It is removed from `req.url`, `req.originalUrl` and `req.query`, so it is not forwarded. Default: none.
    */
   query?: string;
   /** Request header for the backend with the name of the consumer. It replaces the client's own. Default `x-consumer`. */
@@ -128,13 +134,15 @@ export function apiKeyAuth(given: ApiKeyAuthOptions): ApiKeyAuth {
       ? unauthenticated(challenge, 'The API key is not known.')
       : { kind: 'authenticated', consumer, headers: { [options.consumerHeader]: consumer.name } };
 
+  const lookUp = looksUp('apiKeyAuth: keys()', lookup, found);
+
   function authenticate({ req }: Exchange): Authentication | Promise<Authentication> {
     const inQuery = query === undefined ? undefined : takeParameter(req, query);
     const inHeader = req.headers[header];
     delete req.headers[header];
     const key = typeof inHeader === 'string' && inHeader !== '' ? inHeader : inQuery;
     if (key === undefined || key === '') return unauthenticated(challenge, `The request has no API key (${header}).`);
-    return lookedUp(() => lookup(key), found);
+    return lookUp(key);
   }
 
   return Object.assign(authenticates(events, authenticate), { close: () => file?.close() });
@@ -145,11 +153,32 @@ const sha256 = (text: string): string => createHash('sha256').update(text).diges
 const consumersByHash = (keys: readonly ApiKey[]): ReadonlyMap<string, Consumer> =>
   new Map(keys.map((key) => [key.sha256.toLowerCase(), Object.freeze({ name: key.consumer, plan: key.plan })]));
 
-/** Takes a parameter out of the query; the other parameters keep their spelling. */
-export function takeParameter(req: { url?: string | undefined }, name: string): string | undefined {
-  const { url = '' } = req;
+/** Where a request has its query. */
+interface Queried {
+  url?: string | undefined;
+  originalUrl?: string;
+  readonly query?: unknown;
+}
+
+/**
+ * Takes a parameter out of the query, wherever the request has it: a `pathRewrite` may forward `originalUrl`. The other parameters keep their
+ * spelling.
+ */
+export function takeParameter(req: Queried, name: string): string | undefined {
+  const { url = '', originalUrl = url } = req;
+  const { value, rest } = withoutParameter(url, name);
+  if (value === undefined) return undefined;
+  req.url = rest;
+  if (originalUrl !== url) req.originalUrl = withoutParameter(originalUrl, name).rest;
+  else if (req.originalUrl !== undefined) req.originalUrl = rest;
+  // Express 5 parses the query on every read, Express 4 has done so once.
+  if (Object.hasOwn(req, 'query')) delete (req.query as Record<string, unknown>)[name];
+  return value;
+}
+
+function withoutParameter(url: string, name: string): { readonly value: string | undefined; readonly rest: string } {
   const start = url.indexOf('?');
-  if (start === -1) return undefined;
+  if (start === -1) return { value: undefined, rest: url };
   let value: string | undefined;
   const kept = url
     .slice(start + 1)
@@ -160,8 +189,7 @@ export function takeParameter(req: { url?: string | undefined }, name: string): 
       value ??= known[1];
       return false;
     });
-  if (value !== undefined) req.url = url.slice(0, start) + (kept.length > 0 ? `?${kept.join('&')}` : '');
-  return value;
+  return { value, rest: url.slice(0, start) + (kept.length > 0 ? `?${kept.join('&')}` : '') };
 }
 
 const LOOK_EVERY_MS = 1_000;

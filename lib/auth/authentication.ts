@@ -5,6 +5,9 @@ import { canonical } from '../core/header-names.ts';
 import { isPromise, type Middleware, type Next } from '../core/http.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
+import { shownValue } from '../core/shown-value.ts';
+import { named } from '../core/thrown-by.ts';
+import { thrown, warnOnceOf } from '../core/warnings.ts';
 
 /** The request is authenticated. */
 export interface Authenticated {
@@ -104,30 +107,52 @@ export const unavailable = (error: unknown): Refused => ({
     kind: 'rejected',
     cause: 'authentication_unavailable',
     retryAfterMs: 1_000,
-    error: error instanceof Error ? error : new Error(String(error)),
+    error: error instanceof Error ? error : new Error(thrown(error)),
   },
 });
 
+/** A function that looks credentials up: the consumer, or `undefined` for unknown credentials. */
+type Lookup<A extends readonly unknown[]> = (...args: A) => Consumer | undefined | Promise<Consumer | undefined>;
+
 /**
- * Handles the result of a lookup of credentials. In JavaScript, a lookup may also return `null` for none, as database clients do.
+ * Makes an authentication of a function that looks credentials up. In JavaScript, it may also return `null` for none, as database clients do.
+ * If it returns something else than a consumer, the request gets 503, and a process warning says what is wrong.
  *
+ * @param name Of the function, for messages.
  * @param found Called with the consumer, or with `undefined` for unknown credentials.
  */
-export function lookedUp(
-  look: () => Consumer | undefined | Promise<Consumer | undefined>,
+export function looksUp<A extends readonly unknown[]>(
+  name: string,
+  given: Lookup<A>,
   found: (consumer: Consumer | undefined) => Authentication,
-): Authentication | Promise<Authentication> {
+): (...args: A) => Authentication | Promise<Authentication> {
+  const look = named(name, given);
   const judged = (consumer: Consumer | null | undefined): Authentication => {
     if (consumer === undefined || consumer === null) return found(undefined);
-    const isNamed = typeof consumer.name === 'string' && consumer.name !== '';
-    return isNamed ? found(consumer) : unavailable(new Error('the lookup of credentials gave no object with a name'));
+    const problem = shapeProblem(consumer);
+    if (problem === undefined) return found(consumer);
+    const message = `${name} must return an object { name, plan } or undefined; it returned ${problem}`;
+    warnOnceOf(given, 'WARN_EXPRESSWAY_CONSUMER', `${message}. Requests get 503.`);
+    return unavailable(new Error(message));
   };
-  try {
-    const looked = look();
-    return isPromise(looked) ? looked.then(judged).catch(unavailable) : judged(looked);
-  } catch (error) {
-    return unavailable(error);
-  }
+  return (...args) => {
+    try {
+      const looked = look(...args);
+      return isPromise(looked) ? looked.then(judged).catch(unavailable) : judged(looked);
+    } catch (error) {
+      return unavailable(error);
+    }
+  };
+}
+
+/** What is wrong with the result of a lookup. It shows no values, because they may be credentials. */
+function shapeProblem(consumer: Consumer): string | undefined {
+  if (typeof consumer !== 'object') return `a value of type ${typeof consumer}`;
+  if (Array.isArray(consumer)) return 'a list';
+  const { name, plan }: { readonly name?: unknown; readonly plan?: unknown } = consumer;
+  if (name === undefined) return `${shownValue(consumer)}, without a name`;
+  if (typeof name !== 'string' || name === '') return 'a name that is not a text, or an empty one';
+  return plan === undefined || plan === null || typeof plan === 'string' ? undefined : 'a plan that is not a text';
 }
 
 /** A `quoted-string` (RFC 9110 §5.6.4). */

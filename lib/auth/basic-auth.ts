@@ -17,7 +17,7 @@ import {
   type AuthenticationMiddleware,
   authenticates,
   credentialsOf,
-  lookedUp,
+  looksUp,
   PRINTABLE,
   quoted,
   unauthenticated,
@@ -28,7 +28,10 @@ export type PasswordCheck = (name: string, password: string) => Consumer | undef
 
 /** Options of {@link basicAuth}. */
 export interface BasicAuthOptions {
-  /** Names with the hash of each password from `hashPassword()`, or a function that checks a name and a password. */
+  /**
+   * Names with the hash of each password from `hashPassword()`, or a function that checks a name and a password and
+   * returns `{ name, plan }` if they are right.
+   */
   users: Readonly<Record<string, string>> | PasswordCheck;
   /** Name of the protected area, which some browsers show with the password dialog. Default `Restricted`. */
   realm?: string;
@@ -151,11 +154,13 @@ export function basicAuth(given: BasicAuthOptions): AuthenticationMiddleware {
       ? unauthenticated(challenge, 'The name or the password is wrong.')
       : { kind: 'authenticated', consumer, headers: { [consumerHeader]: consumer.name } };
 
+  const lookUp = looksUp('basicAuth: users()', check, found);
+
   function authenticate({ req }: Exchange): Authentication | Promise<Authentication> {
     const text = Buffer.from(credentialsOf(req, 'basic') ?? '', 'base64').toString();
     const colon = text.indexOf(':');
     if (colon === -1) return unauthenticated(challenge, 'The request has no name and password.');
-    return lookedUp(() => check(text.slice(0, colon), text.slice(colon + 1)), found);
+    return lookUp(text.slice(0, colon), text.slice(colon + 1));
   }
 
   return authenticates(events, authenticate);

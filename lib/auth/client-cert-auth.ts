@@ -2,8 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import type { Exchange } from '../core/exchange.ts';
 import { eventsCheck, GatewayEvents } from '../core/gateway-events.ts';
-import { hostnameOf, TOKEN } from '../core/http.ts';
+import { hostnameOf, notPromise, TOKEN } from '../core/http.ts';
 import { boolean, type Check, type Checks, func, oneOf, optional, recordOf, resolveOptions } from '../core/options.ts';
+import { named } from '../core/thrown-by.ts';
 import { type Authentication, type AuthenticationMiddleware, authenticates, type Refused } from './authentication.ts';
 import {
   CERTIFICATE_FACTS,
@@ -57,6 +58,8 @@ const ABSOLUTE = /^https?:\/\/([^/?#]*)/i;
 const hostOf = ({ url = '', headers }: IncomingMessage): string =>
   hostnameOf(ABSOLUTE.exec(url)?.[1] ?? headers.host ?? '');
 
+const ASKED = 'clientCertAuth: isSameHost()';
+
 const isNamed = (servername: string, host: string): boolean =>
   servername === host || (servername === '' && isIP(host.replace(/^\[(.*)\]$/, '$1')) > 0);
 
@@ -74,7 +77,8 @@ const refused = (cause: Refused['outcome']['cause'], detail: string): Refused =>
  */
 export function clientCertAuth(given?: ClientCertAuthOptions): AuthenticationMiddleware {
   const options = resolveOptions('clientCertAuth', given, clientCertAuthDefaults, clientCertAuthChecks);
-  const { required, isSameHost = isNamed, events = new GatewayEvents() } = options;
+  const { required, events = new GatewayEvents() } = options;
+  const isSameHost = options.isSameHost === undefined ? isNamed : named(ASKED, options.isSameHost);
   const wanted = Object.entries(options.headers);
 
   function judge({ req }: Exchange): Authentication {
@@ -103,7 +107,7 @@ export function clientCertAuth(given?: ClientCertAuthOptions): AuthenticationMid
 
   /** A request without a host fits every certificate. */
   const isMisdirected = ({ servername }: ClientCertificate, host: string): boolean =>
-    servername !== undefined && host !== '' && !isSameHost(servername, host);
+    servername !== undefined && host !== '' && !notPromise(isSameHost(servername, host), ASKED);
 
   return authenticates(events, judge);
 }

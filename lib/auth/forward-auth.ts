@@ -94,7 +94,8 @@ const OF_THE_RESPONSE = new Set([
 /**
  * Asks a service about each request, as Traefik's ForwardAuth and nginx's `auth_request` do: a GET with the headers of the request, and
  * `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`. With a 2xx the request goes on. Any other response below 500 goes to the client as
- * it is: a 401, or a redirect to a login page. The service never gets the body of the request.
+ * it is: a 401, or a redirect to a login page. If its body is larger than 65 536 bytes, the client gets 503 instead. The service never gets the
+ * body of the request.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -191,7 +192,9 @@ function add(headers: Headers, name: string, from: IncomingHttpHeaders): void {
 async function pass(response: Response, { res, ownsCors }: Exchange): Promise<Authentication> {
   const body = await boundedBody(response);
   if (body === undefined)
-    return unavailable(new Error(`the body of the service's response is larger than ${MAX_BODY_BYTES} bytes`));
+    return unavailable(
+      new Error(`the body of the service's ${response.status} is larger than ${MAX_BODY_BYTES} bytes`),
+    );
   // The client may have left, or another middleware may have responded.
   if (res.headersSent || res.destroyed) return { kind: 'responded' };
   writeHead(res, response, body.length, ownsCors);

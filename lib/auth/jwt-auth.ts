@@ -51,7 +51,7 @@ export interface JwtAuthOptions {
   algorithms?: readonly string[];
   /** Milliseconds by which clocks may differ when `exp` and `nbf` are checked. Default 5 000. */
   clockToleranceMs?: number;
-  /** Name of a cookie that holds the token when there is no `Authorization` header. Default: none. */
+  /** Name of a cookie that holds the token when `Authorization` has no bearer token, also when it has another scheme, such as Basic. Default: none. */
   cookie?: string;
   /**
    * Claims that go to the backend as request headers: `{ 'x-user': 'sub' }`. Text, numbers and booleans go as text, lists joined

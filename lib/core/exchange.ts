@@ -8,6 +8,7 @@ import { firstEntry, type GatewayRequest, isEventStream } from './http.ts';
 import { ABORTED, handlerError, type Outcome, type RequestFault } from './outcome.ts';
 import type { ErrorBody } from './problem.ts';
 import type { Recorder } from './recorder.ts';
+import { thrownBy } from './thrown-by.ts';
 import { warnOfTrustMismatch, warnOfUntrustedPeer } from './untrusted-peer.ts';
 
 /** Called once, with the outcome of an exchange. */
@@ -138,14 +139,23 @@ export class Exchange {
     const { req } = this;
     const { app } = req;
     if (Object.hasOwn(req, 'ip') || (app?.request !== undefined && Object.hasOwn(app.request, 'ip'))) {
-      return typeof req.ip === 'string' ? foldAddress(req.ip) : undefined;
+      return typeof this.#ip === 'string' ? foldAddress(this.#ip) : undefined;
     }
     if (this.#clientAddress === undefined || this.#addressIn !== app) {
       this.#addressIn = app;
       // Express's own getter parses X-Forwarded-For on every read, trusted or not.
-      this.#clientAddress = foldAddress(this.peerTrusted ? req.ip : req.socket?.remoteAddress) ?? this.#clientAddress;
+      this.#clientAddress = foldAddress(this.peerTrusted ? this.#ip : req.socket?.remoteAddress) ?? this.#clientAddress;
     }
     return this.#clientAddress;
+  }
+
+  /** Express's getter calls the function that the app gave as `trust proxy`, and an app may define another getter. */
+  get #ip(): string | undefined {
+    try {
+      return this.req.ip;
+    } catch (error) {
+      throw thrownBy('req.ip', error);
+    }
   }
 
   /** Value of a header such as `X-Forwarded-Host`, if the peer is trusted. Of a list, the entry nearest to the client. */
@@ -177,7 +187,12 @@ export class Exchange {
 function isPeerTrusted({ app, socket }: GatewayRequest): boolean {
   const trust = app?.get('trust proxy fn') as ((address: string | undefined, hop: number) => boolean) | undefined;
   const peer = socket?.remoteAddress;
-  return trust !== undefined && (peer !== undefined || socket?.destroyed === false) && trust(peer, 0);
+  if (trust === undefined || (peer === undefined && socket?.destroyed !== false)) return false;
+  try {
+    return trust(peer, 0);
+  } catch (error) {
+    throw thrownBy('"trust proxy"', error);
+  }
 }
 
 /** The exchange of a request, which is created by the first call. */

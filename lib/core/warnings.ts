@@ -26,6 +26,7 @@ const TYPES = Object.freeze({
   WARN_EXPRESSWAY_PATH_FILTER: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_ERROR_PAGE: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_API_KEYS: 'ExpresswayApiKeyWarning',
+  WARN_EXPRESSWAY_CONSUMER: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_TRACING: 'ExpresswayTracingWarning',
   WARN_EXPRESSWAY_GUARDED_STREAM: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_LOOP: 'ExpresswayMisuseWarning',

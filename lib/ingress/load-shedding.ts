@@ -5,6 +5,7 @@ import { GatewayEvents } from '../core/gateway-events.ts';
 import { isPromise, type Middleware, type Next } from '../core/http.ts';
 import { OptionsError, resolveOptions } from '../core/options.ts';
 import { shownValue } from '../core/shown-value.ts';
+import { named } from '../core/thrown-by.ts';
 import { assertHttpServer } from './http-server.ts';
 import { LoadShedder } from './load-shedder.ts';
 import {
@@ -44,7 +45,8 @@ export interface LoadShedding extends Middleware {
 export function loadShedding(given?: LoadSheddingOptions): LoadShedding {
   const options = resolveOptions('loadShedding', given, loadSheddingDefaults, loadSheddingChecks);
   const events = options.events ?? new GatewayEvents();
-  const shedder = new LoadShedder(options, events, (req) => priorityOf(req, options.priority));
+  const priority = options.priority && named('loadShedding: priority()', options.priority);
+  const shedder = new LoadShedder(options, events, (req) => priorityOf(req, priority));
   return Object.assign(
     function expresswayLoadShedding(req: IncomingMessage, res: ServerResponse, next: Next): void {
       let enters: boolean;

@@ -2,8 +2,10 @@ import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { foldAddress } from '../core/connection.ts';
 import { eventsCheck, type GatewayEvents } from '../core/gateway-events.ts';
+import { notPromise } from '../core/http.ts';
 import { type Checks, durationMs, func, OptionsError, optional, resolveOptions } from '../core/options.ts';
 import type { RejectionCause } from '../core/outcome.ts';
+import { warnOfThrow } from '../core/warnings.ts';
 import { assertHttpServer } from './http-server.ts';
 import { type ProxySource, readProxyHeader } from './proxy-header.ts';
 
@@ -33,6 +35,17 @@ const checks: Checks<ProxyProtocolOptions> = {
   headerTimeoutMs: durationMs,
   events: optional(eventsCheck),
 };
+
+/** An error there would end the process, and every promise would count as true. */
+function trusts({ isTrusted }: Settings, peer: string): boolean {
+  try {
+    return Boolean(notPromise(isTrusted(peer), 'isTrusted'));
+  } catch (error) {
+    const what = 'isTrusted of proxyProtocol() threw, the peer counts as a client';
+    warnOfThrow(isTrusted, 'WARN_EXPRESSWAY_LISTENER', what, error);
+    return false;
+  }
+}
 
 type Emit = (event: string, ...args: unknown[]) => boolean;
 /** Node keeps the socket below a TLS socket in `_parent`. */
@@ -67,7 +80,7 @@ export function proxyProtocol<S extends Server>(server: S, given: ProxyProtocolO
       const [socket] = args as [Socket];
       const peer = foldAddress(socket.remoteAddress);
       // The peer has left already, or the connection is one in memory.
-      if (peer === undefined || !settings.isTrusted(peer)) return emit.call(this, event, ...args);
+      if (peer === undefined || !trusts(settings, peer)) return emit.call(this, event, ...args);
       waiting.add(socket);
       socket.once('close', () => waiting.delete(socket));
       awaitHeader(socket, peer, settings, (source) => {

@@ -2,6 +2,7 @@ import type { Server } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { GatewayError } from '../core/errors.ts';
 import { OptionsError, resolveOptions } from '../core/options.ts';
+import { named } from '../core/thrown-by.ts';
 import { warnOfThrow } from '../core/warnings.ts';
 import { assertHttpServer } from '../ingress/http-server.ts';
 import { ConnectionDrain } from './connection-drain.ts';
@@ -118,8 +119,10 @@ class Shutdown implements GracefulShutdown {
   /** An error of the listener must not stop the shutdown. */
   #enter(phase: ShutdownPhase): void {
     this.#phase = phase;
+    const { onPhase } = this.#options;
+    if (onPhase === undefined) return;
     try {
-      const given = this.#options.onPhase?.(phase);
+      const given: unknown = named('onPhase()', onPhase)(phase);
       if (given !== undefined) Promise.resolve(given).catch((error: unknown) => this.#phaseFailed(error));
     } catch (error) {
       this.#errors.push(error);
@@ -145,7 +148,7 @@ class Shutdown implements GracefulShutdown {
       timer = setTimeout(() => reject(error), Math.max(1, ms));
     });
     try {
-      await Promise.race([close(), late]);
+      await Promise.race([named('close()', close)(), late]);
     } catch (error) {
       this.#errors.push(error);
     } finally {

@@ -185,7 +185,15 @@ export class Attempt implements Abortable, Watched {
       return;
     }
     const response = this.#response;
-    response.begin(status, statusMessage, this.#owner.headersForClient(status, fields), spelling);
+    let headers: ResponseFields;
+    try {
+      headers = this.#owner.headersForClient(status, fields);
+    } catch (error) {
+      // Here, because by its code the error could look like one of the backend's head.
+      this.#threw(error);
+      return;
+    }
+    response.begin(status, statusMessage, headers, spelling);
     forgetRawFields(controller);
     this.#owner.responded(status, fields);
     this.#progress();

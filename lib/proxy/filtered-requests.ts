@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Filter, Options as HpmOptions } from 'http-proxy-middleware';
 import { type Middleware, type Next, notPromise } from '../core/http.ts';
+import { named, thrownBy } from '../core/thrown-by.ts';
 import { isAuthority } from '../ingress/request-target.ts';
 import { warnOfOpenPrefixes } from './request/path-filter.ts';
 
@@ -31,7 +32,9 @@ export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, for
       },
     ],
     ...(errors.filter === undefined ? {} : { pathFilter: errors.filter }),
-    ...(pathRewrite === undefined ? {} : { pathRewrite }),
+    ...(pathRewrite === undefined
+      ? {}
+      : { pathRewrite: typeof pathRewrite === 'function' ? named('pathRewrite()', pathRewrite) : pathRewrite }),
   };
   // Loaded only for proxies with a filter or a rewrite: it is an ES module that imports `node:http` (see core/node-http.ts).
   const loading = import('http-proxy-middleware').then(({ createProxyMiddleware }) => createProxyMiddleware(options));
@@ -49,7 +52,7 @@ export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, for
  */
 class PathFilterErrors {
   readonly filter: Filter | undefined;
-  #thrown: { readonly error: unknown } | undefined;
+  #thrown: object | undefined;
 
   constructor(given: Filter | undefined) {
     if (typeof given !== 'function') {
@@ -60,7 +63,7 @@ class PathFilterErrors {
       try {
         return notPromise(given(pathname, req), 'pathFilter');
       } catch (error) {
-        this.#thrown = { error };
+        this.#thrown = thrownBy('pathFilter()', error);
         return false;
       }
     };
@@ -72,9 +75,7 @@ class PathFilterErrors {
     return (error) => {
       const thrown = this.#thrown;
       this.#thrown = undefined;
-      if (thrown === undefined) next(error);
-      // Without a value, Express would see no error.
-      else next(thrown.error || new Error(`pathFilter threw ${thrown.error}`));
+      next(thrown ?? error);
     };
   }
 }

@@ -3,6 +3,7 @@ import type { Exchange } from '../core/exchange.ts';
 import type { Next } from '../core/http.ts';
 import { type Failed, handlerError, type Rejected } from '../core/outcome.ts';
 import { cut, rejectWith } from '../core/reject.ts';
+import { thrownBy } from '../core/thrown-by.ts';
 import { declaredLength } from '../core/unread-content.ts';
 import { Failover, type FailoverOwner } from './failover.ts';
 import { ForwardedBody } from './forwarded-body.ts';
@@ -114,7 +115,7 @@ export class ProxiedRequest implements FailoverOwner {
       return;
     }
     try {
-      this.#next(error);
+      this.#next(thrownBy('A function of the app', error));
     } catch (again) {
       // The error handlers of the app threw as well, for example in a wrapped method of the response.
       warnOfListener(req, 'A function of the app', again);

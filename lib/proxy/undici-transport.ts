@@ -5,6 +5,7 @@ import type { Plugin } from 'http-proxy-middleware';
 import { GatewayError } from '../core/errors.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import { type Checks, durationMs, resolveOptions } from '../core/options.ts';
+import { thrownBy } from '../core/thrown-by.ts';
 import { declaredLength } from '../core/unread-content.ts';
 import { Attempt } from './attempt.ts';
 import { type NativeOptions, nativeLikeHead, nativeNames, targetReader } from './plugin/native-like-head.ts';
@@ -168,7 +169,7 @@ export function undiciTransport<
             sent,
           );
         } catch (error) {
-          owner.failed(error as Error);
+          owner.failed(thrownBy('A function of the app', error) as Error);
         }
       });
     };

@@ -10,6 +10,7 @@ import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Next } from '../core/http.ts';
 import type { Recorder } from '../core/recorder.ts';
 import { reject, rejectWith } from '../core/reject.ts';
+import { thrownBy } from '../core/thrown-by.ts';
 import { MemoryMeter } from './memory/memory-meter.ts';
 import type { Claim, Decision, Meter, QuotaState } from './meter.ts';
 import type { Quota } from './quota.ts';
@@ -99,6 +100,9 @@ export class CountedRequest implements Claim {
   }
 }
 
+/** The response may have methods of the app. */
+const APP = 'A function of the app';
+
 /** Lets a request pass, or rejects it. */
 export type Engine = (counted: CountedRequest, next: Next) => void;
 
@@ -120,7 +124,7 @@ export function createEngine(meter: Meter): Engine {
       counted.learn(decision);
       passes = decision.allowed || counted.refuse();
     } catch (error) {
-      next(error);
+      next(thrownBy(APP, error));
       return;
     }
     if (passes) next();
@@ -189,6 +193,8 @@ function waitingEngine(): (counted: CountedRequest, decision: Promise<Decision>,
       counted.learn(decision);
       refused = !decision.allowed;
       return refused ? REFUSED : PASSED;
+    } catch (error) {
+      throw thrownBy(APP, error);
     } finally {
       if (!refused) waiting.remove(ticket);
     }
@@ -197,7 +203,11 @@ function waitingEngine(): (counted: CountedRequest, decision: Promise<Decision>,
   function refuse(ticket: string): boolean {
     const { counted } = waiting.get(ticket);
     waiting.remove(ticket);
-    return counted.refuse();
+    try {
+      return counted.refuse();
+    } catch (error) {
+      throw thrownBy(APP, error);
+    }
   }
 
   const options: Partial<RateLimitOptions> = {

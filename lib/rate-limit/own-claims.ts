@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { GatewayError } from '../core/errors.ts';
 import { type GatewayRequest, isPromise } from '../core/http.ts';
+import { named } from '../core/thrown-by.ts';
 import type {
   CostFunction,
   KeyFunction,
@@ -32,7 +33,13 @@ export class OwnClaims {
   readonly #largestLimit: number;
 
   constructor(functions: ClaimFunctions, windowMs: number) {
-    this.#functions = functions;
+    const { key, limit, cost, skip } = functions;
+    this.#functions = {
+      key: key && named('ipRateLimit: key()', key),
+      limit: typeof limit === 'function' ? named('ipRateLimit: limit()', limit) : limit,
+      cost: cost && named('ipRateLimit: cost()', cost),
+      skip: skip && named('ipRateLimit: skip()', skip),
+    };
     this.#largestLimit = Math.floor(Number.MAX_SAFE_INTEGER / windowMs) - 1;
   }
 

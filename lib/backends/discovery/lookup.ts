@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { thrownBy } from '../../core/thrown-by.ts';
 import { type BackendConfig, MAX_WEIGHT } from '../backend-url.ts';
 import { describeShortage, shortageOf } from '../health/gateway-resources.ts';
 import type { DiscoveryName } from './discovery-name.ts';
@@ -119,8 +120,9 @@ export class Lookup {
     }, timeoutMs).unref();
     try {
       return await Promise.race([question(), late]);
-    } catch (error) {
-      const shortage = shortageOf(error as Error);
+    } catch (value) {
+      const error = thrownBy('The resolver', value) as Error;
+      const shortage = shortageOf(error);
       // c-ares reports it as a name server that refuses connections.
       if (shortage === undefined) throw error;
       throw Object.assign(new Error(describeShortage(shortage), { cause: error }), { code: shortage });

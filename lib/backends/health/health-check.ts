@@ -1,5 +1,7 @@
 import { jittered } from '../../core/delay.ts';
 import type { CircuitStateName, HealthVerdict } from '../../core/events.ts';
+import { notPromise } from '../../core/http.ts';
+import { thrown } from '../../core/warnings.ts';
 import type { Backend } from '../backend.ts';
 import { shortageOf } from './gateway-resources.ts';
 import type { ResolvedHealthCheckOptions } from './health-check-options.ts';
@@ -140,10 +142,10 @@ export class HealthCheck {
       return status >= 200 && status < 300 ? undefined : new Error(`the health check got status ${status}`);
     }
     try {
-      if (isHealthy(status, content) === true) return undefined;
+      if (notPromise(isHealthy(status, content), 'isHealthy') === true) return undefined;
       return new Error(`isHealthy did not accept the response with status ${status}`);
     } catch (cause) {
-      return new Error(`isHealthy threw for a response with status ${status}: ${cause}`, { cause });
+      return new Error(`isHealthy threw for a response with status ${status}: ${thrown(cause)}`, { cause });
     }
   }
 

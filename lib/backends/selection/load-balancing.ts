@@ -1,7 +1,7 @@
 import type { Exchange } from '../../core/exchange.ts';
 import { notPromise } from '../../core/http.ts';
 import { type Check, described, group, type JsonSchema, withoutUndefined } from '../../core/options.ts';
-import { warn } from '../../core/warnings.ts';
+import { thrown, warn } from '../../core/warnings.ts';
 import type { SimplePolicyName } from './plain-policies.ts';
 import { type PolicyOptions, policies } from './policies.ts';
 import { RoundRobin } from './round-robin.ts';
@@ -83,7 +83,7 @@ class CustomPolicyGuard implements SelectionPolicy {
       if (backend === undefined || (backends.includes(backend) && isCandidate(backend, tried))) return backend;
       this.#warn('select() did not return an available backend of the pool that is still untried');
     } catch (error) {
-      this.#warn(error instanceof Error ? (error.stack ?? error.message) : String(error));
+      this.#warn(error instanceof Error ? (error.stack ?? error.message) : thrown(error));
     }
     return this.#instead.select(backends, exchange, tried);
   }

@@ -3,6 +3,7 @@ import { GatewayError } from '../../core/errors.ts';
 import { type GatewayRequest, notPromise } from '../../core/http.ts';
 import type { Check } from '../../core/options.ts';
 import type { Rejected } from '../../core/outcome.ts';
+import { named } from '../../core/thrown-by.ts';
 import { declaredLength, endsSoon } from '../../core/unread-content.ts';
 import { warnOnce } from '../../core/warnings.ts';
 import type { SendableBody } from './request-body.ts';
@@ -58,7 +59,9 @@ export const readBody: Check = (value) =>
 export function keptBody(req: IncomingMessage, option: ReadBody | undefined): KeptBody | undefined {
   if (option === undefined) return undefined;
   const given: unknown =
-    typeof option === 'string' ? (req as never)[option] : notPromise(option(req), 'the function `body`');
+    typeof option === 'string'
+      ? (req as never)[option]
+      : notPromise(named('body()', option)(req), 'the function `body`');
   if (given === undefined || given === null) return undefined;
   if (typeof given === 'string') return new KeptBody(req, Buffer.from(given));
   if (!(given instanceof Uint8Array)) {
@@ -106,50 +109,5 @@ export class KeptBody implements SendableBody {
 
   drain(): void {
     this.#req.resume();
-  }
-}
-
-/** A request with the result of a body parser. */
-type Parsed = IncomingMessage & { readonly body?: unknown };
-
-/**
- * For the option `body`: makes a body from the `req.body` of `express.json()`, `express.urlencoded()`, `express.text()` or `express.raw()`,
- * as `fixRequestBody` does for http-proxy-middleware. The backend gets the same data but not the same bytes, so a signature over the bytes
- * fails.
- *
- * @returns `undefined` for other content types; then the proxy rejects the request.
- */
-export function parsedBody(req: IncomingMessage): Uint8Array | string | undefined {
-  const { body } = req as Parsed;
-  if (body instanceof Uint8Array) return body;
-  const [type = '', ...parameters] = String(req.headers['content-type'] ?? '')
-    .toLowerCase()
-    .split(';')
-    .map((part) => part.trim());
-  const charset =
-    parameters
-      .find((one) => one.startsWith('charset='))
-      ?.slice(8)
-      .replaceAll('"', '') ?? 'utf-8';
-  // The proxy sends UTF-8.
-  if (body === undefined || !/^(?:utf-?8|us-ascii)$/.test(charset)) return undefined;
-  if (typeof body === 'string' && type.startsWith('text/')) return body;
-  if (/^application\/(?:[^/]+\+)?json$/.test(type)) return JSON.stringify(body);
-  if (type !== 'application/x-www-form-urlencoded' || typeof body !== 'object') return undefined;
-  const pairs = new URLSearchParams();
-  for (const [name, value] of Object.entries(body ?? {})) pushPairs(pairs, name, value);
-  return pairs.toString();
-}
-
-/** Writes lists as repeated names and objects in brackets, as `express.urlencoded()` reads them. */
-function pushPairs(pairs: URLSearchParams, name: string, value: unknown): void {
-  if (Array.isArray(value)) {
-    for (const [index, one] of value.entries()) {
-      pushPairs(pairs, typeof one === 'object' ? `${name}[${index}]` : name, one);
-    }
-  } else if (typeof value === 'object' && value !== null) {
-    for (const [key, one] of Object.entries(value)) pushPairs(pairs, `${name}[${key}]`, one);
-  } else {
-    pairs.append(name, String(value ?? ''));
   }
 }

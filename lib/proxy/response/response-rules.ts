@@ -3,6 +3,7 @@ import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { firstEntry, notPromise, TOKEN } from '../../core/http.ts';
 import { boolean, type Checks, func, optional } from '../../core/options.ts';
+import { named } from '../../core/thrown-by.ts';
 import { type HeaderRules, headerRules, isHeaderValue, type Template, templates } from '../header-rules.ts';
 import { publicCookie, publicRefresh, publicUrl, type UrlMapping } from './public-urls.ts';
 import type { ResponseFields } from './response-head.ts';
@@ -60,7 +61,7 @@ export class ResponseRules {
     this.#set = templates(headers.set);
     this.#add = templates(headers.add);
     this.#rewritesUrls = rewriteUrls;
-    this.#change = change;
+    this.#change = change && named('response.change()', change);
   }
 
   /** @returns the headers for the client. `fields` is not changed. */

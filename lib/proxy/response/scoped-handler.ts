@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Exchange } from '../../core/exchange.ts';
+import { thrownBy } from '../../core/thrown-by.ts';
 import { failureCause } from '../transport/failure.ts';
 import type { ResponseFields } from './response-head.ts';
 
@@ -90,7 +91,8 @@ export class ScopedHandler implements Dispatcher.DispatchHandler {
 
   /** The backend is to blame for a head or trailers that cannot be passed on: undici ends the attempt with this error. */
   #threw(error: unknown): void {
-    if (failureCause(error as Error, false) === 'http_protocol_error') throw error;
-    this.#attempt.threw(error);
+    const thrown = thrownBy('A function of the app', error);
+    if (failureCause(thrown as Error, false) === 'http_protocol_error') throw thrown;
+    this.#attempt.threw(thrown);
   }
 }

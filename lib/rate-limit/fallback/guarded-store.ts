@@ -1,4 +1,5 @@
 import type { LimiterMode } from '../../core/events.ts';
+import { thrownBy } from '../../core/thrown-by.ts';
 import { warn } from '../../core/warnings.ts';
 import type { Claim, Debt, Decision, ModeListener, SharedMeter, Wait } from '../meter.ts';
 import { ForeignKeyError } from '../redis/foreign-key.ts';
@@ -87,7 +88,7 @@ export class GuardedStore {
       // The store works. Nothing of this client can be kept there, so nothing is reported to it either.
       const isForeign = error instanceof ForeignKeyError;
       if (isForeign) this.#foreign(error, era);
-      else this.#failed(era, error as Error, 'error');
+      else this.#failed(era, error, 'error');
       const stood = part ?? this.#decide(claim);
       wait.decided = stood;
       if (error instanceof DeadlineError) this.#awaitLate(claim, stood, asked);
@@ -127,7 +128,7 @@ export class GuardedStore {
     const { era } = this.#skip;
     work.then(
       () => this.#skip.answered(era),
-      (error: Error) => this.#failed(era, error, 'error'),
+      (error: unknown) => this.#failed(era, error, 'error'),
     );
   }
 
@@ -154,7 +155,7 @@ export class GuardedStore {
         this.#become(this.#parts.mode, undefined);
         this.payDebts(onTold);
       },
-      (error: Error) => this.#failed(era, error, 'decisive'),
+      (error: unknown) => this.#failed(era, error, 'decisive'),
     );
   }
 
@@ -243,7 +244,9 @@ export class GuardedStore {
     warn('WARN_EXPRESSWAY_REDIS_KEY', message);
   }
 
-  #failed(era: number, error: Error, otherwise: StoreFailure): void {
+  /** @param value The client of Redis, or the function of the app, may reject with anything. */
+  #failed(era: number, value: unknown, otherwise: StoreFailure): void {
+    const error = thrownBy('The shared store', value) as Error;
     if (error instanceof ForeignKeyError) this.#warnOf(error);
     const late = otherwise === 'decisive' ? 'unanswered' : 'silent';
     const failure = error instanceof DeadlineError ? late : otherwise;

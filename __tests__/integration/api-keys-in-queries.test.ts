@@ -1,0 +1,90 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import type { RequestHandler } from 'express';
+import {
+  accessLog,
+  apiKeyAuth,
+  forwardAuth,
+  observability,
+  requestGuard,
+  roundRobinProxy,
+  serviceRouter,
+} from 'expressway';
+import { EXPRESS_VERSIONS } from '../support/express-versions.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { eventually, listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const SECRET = 'SECRET';
+const apiKey = { query: 'key', keys: (key: string) => (key === SECRET ? { name: 'acme' } : undefined) };
+const auth = () => apiKeyAuth(apiKey);
+const original = (_path: string, req: unknown) => (req as { originalUrl: string }).originalUrl;
+
+/** Middlewares behind `/orders`. */
+const CHAINS: Record<string, (backend: string) => RequestHandler[]> = {
+  'with the path of the mount': (backend) => [
+    auth(),
+    roundRobinProxy({ backends: [backend], pathRewrite: original }) as RequestHandler,
+  ],
+  'behind requestGuard()': (backend) => [
+    requestGuard(),
+    auth(),
+    roundRobinProxy({ backends: [backend], pathRewrite: original }) as RequestHandler,
+  ],
+  'before requestGuard()': (backend) => [
+    auth(),
+    requestGuard(),
+    roundRobinProxy({ backends: [backend], pathRewrite: original }) as RequestHandler,
+  ],
+  'before forwardAuth(), whose service is the backend': (backend) => [
+    auth(),
+    forwardAuth({ url: backend }),
+    roundRobinProxy({ backends: [backend], pathRewrite: original }) as RequestHandler,
+  ],
+  'in a route of serviceRouter()': (backend) => [
+    serviceRouter({
+      services: { orders: { backends: [backend] }, copies: { backends: [backend] } },
+      routes: [{ service: 'orders', authentication: { apiKey }, mirror: { service: 'copies' } }],
+    }) as RequestHandler,
+  ],
+  'read from the parsed query': (backend) => [
+    auth(),
+    roundRobinProxy({
+      backends: [backend],
+      pathRewrite: (_path, req) => `/${encodeURIComponent(JSON.stringify((req as { query?: object }).query))}`,
+    }) as RequestHandler,
+  ],
+};
+
+describe.each(EXPRESS_VERSIONS)('a key in the query reaches no backend and no log, in %s', (_name, create) => {
+  describe.each(Object.entries(CHAINS))('%s', (_what, chain) => {
+    test.each([
+      ['among others', '/orders/1?a=b%20c&key=SECRET&d'],
+      ['alone', '/orders/1?key=SECRET'],
+      ['twice', '/orders/1?key=SECRET&a=1&key=SECRET'],
+      ['encoded', '/orders/1?a=1&k%65y=SECRE%54'],
+      ['in absolute form', 'http://a.test/orders/1?a=1&key=SECRET'],
+    ])('%s', async (_form, target) => {
+      const seen: string[] = [];
+      const backend = cleanup.add(
+        await listen((req, res) => {
+          seen.push(`${req.url} ${JSON.stringify(req.headers)}`);
+          res.end('backend');
+        }),
+      );
+      const lines: string[] = [];
+      const app = create();
+      app.use(observability({ accessLog: accessLog({ to: { write: (line: string) => lines.push(line) } as never }) }));
+      app.use('/orders', ...chain(backend.url));
+      const { port } = cleanup.add(await listen(app));
+      const client = cleanup.add(await RawClient.connect(port));
+      client.send(`GET ${target} HTTP/1.1\r\nHost: a.test\r\n\r\n`);
+      expect((await client.response()).content.toString()).toBe('backend');
+      await eventually('the request is logged', () => lines.length > 0);
+      expect(seen.length).toBeGreaterThan(0);
+      expect([...seen, ...lines].join('\n')).not.toMatch(/SECRE|k(e|%65)y=/);
+    });
+  });
+});
