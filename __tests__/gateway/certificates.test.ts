@@ -7,7 +7,10 @@ import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { readConfig } from '../../lib/gateway/config/config.ts';
+import { LOOK_EVERY_MS } from '../../lib/observability/problems/problem-monitor.ts';
+import { ask } from '../support/ask.ts';
 import { type MadeCertificate, makeCertificate } from '../support/made-certificate.ts';
+import { pause } from '../support/pause.ts';
 import { TestClusters } from './clusters.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
 import { until } from './until.ts';
@@ -180,6 +183,17 @@ describe('certificates that cannot be used fail the start', () => {
     await start(one, two);
     await expect(start(one)).rejects.toThrow(/one.pem: has expired, \d{4}-\d\d-\d\d/);
   });
+});
+
+test('with workers, a certificate that expires soon is one warning of the log', async () => {
+  const { cluster } = await clusters.open(listed(make('soon', ['DNS:soon.test'], 5)));
+  const warnings = () => cluster.proc.stdout.split('\n').filter((line) => line.includes('certificate_expiring'));
+  await until(() => warnings().length > 0);
+  // All processes look at the same interval: by then, each of them has looked.
+  await pause('two looks of each process', 2 * LOOK_EVERY_MS);
+  expect(warnings().filter((line) => line.includes('"worker":'))).toEqual([]);
+  const { problems } = (await ask(`${cluster.adminUrl}/api/status`)).json;
+  expect(problems.map(({ problem }: { problem: string }) => problem)).toContain('certificate_expiring');
 });
 
 test('a certificate that expires soon, or has expired, is a problem until it is renewed', async () => {

@@ -96,7 +96,7 @@ export class Gateway implements AdminView {
     const options = middlewareOptions(config, events, worker?.counter);
     this.#hosted = parts.app({ config, options, events, log });
     if (config.declaration !== undefined && this.#hosted.router === undefined) throw new StartError([NO_ROUTER]);
-    this.#observer = observe({ config, events, log, lines, state }, this.#hosted);
+    this.#observer = observe({ config, events, log, lines, state, isWorker: worker !== undefined }, this.#hosted);
     const { limiter, proxy, router } = this.#hosted;
     const servers = new ClientServers(config, this.#hosted.app, this.#observer, events);
     const { server, tls } = servers.forApp(log);

@@ -143,6 +143,15 @@ test('problems of several processes: the same one once, and critical only where 
 });
 
 test.each([
+  ['is the same for all', 'It is bad.', 2, 'It is bad.'],
+  ['counts', '5 of 5 failed in the last 10 s.', 2, ' (In all 2 processes; the numbers are those of one.)'],
+  ['counts', '5 of 5 failed in the last 10 s.', 3, ' (In 2 of 3 processes; the numbers are those of one.)'],
+])('a text of several processes that %s says whose numbers it has: %s', (_, text, processes, end) => {
+  const lists = Array.from({ length: processes }, (_list, index) => (index < 2 ? [problem({ text })] : []));
+  expect(mergeProblems(lists)[0]?.text).toBe(end.startsWith(' ') ? text + end : text);
+});
+
+test.each([
   ['running', [], 'ok', 'Up'],
   ['running', [problem({ severity: 'notice' })], 'ok', 'Up'],
   ['running', [problem({})], 'warn', 'Up, but it is bad'],

@@ -10,6 +10,8 @@ export interface GatewayProblemKind {
   /** For `docs/problems.md`. */
   readonly meaning: string;
   readonly nextStep: string;
+  /** Whether each worker looks for it, too. Of what concerns all processes the primary knows, and one log line is enough. Default false. */
+  readonly isOfWorkers?: boolean;
   /** Finds the present problems of the kind in the state of the gateway. */
   find(state: GatewayState): Iterable<Finding>;
 }
@@ -48,6 +50,7 @@ const NEXT_STEPS_OF_LOG: Readonly<Record<string, string>> = {
 
 const logFailing: GatewayProblemKind = {
   problem: 'log_failing',
+  isOfWorkers: true,
   severity: 'warning',
   meaning:
     'The log, and with it the access log, cannot be written: the disk is full, or the reader has gone. Requests are served all the same; lines wait in memory (16 MiB), then they are dropped and counted.',
@@ -149,8 +152,9 @@ export const GATEWAY_PROBLEMS: readonly GatewayProblemKind[] = [
   adminCrowded,
 ];
 
-export const watchGateway = (state: GatewayState): WatchedKind[] =>
-  GATEWAY_PROBLEMS.map((kind) => ({
+/** @param isWorker Whether this process is a worker, with a primary that looks for the other problems. */
+export const watchGateway = (state: GatewayState, isWorker = false): WatchedKind[] =>
+  GATEWAY_PROBLEMS.filter(({ isOfWorkers = false }) => isOfWorkers || !isWorker).map((kind) => ({
     kind: { ...kind, isState: true },
     detector: { look: () => kind.find(state) } satisfies Detector,
   }));

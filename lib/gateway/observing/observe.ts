@@ -21,10 +21,11 @@ export interface ObserveParts {
   readonly log: Logger;
   readonly lines: Lines;
   readonly state: GatewayState;
+  readonly isWorker: boolean;
 }
 
 /** Metrics, traces, access log and problems of the gateway. Features that are off cost nothing. */
-export function observe({ config, events, log, lines, state }: ObserveParts, hosted: HostedApp) {
+export function observe({ config, events, log, lines, state, isWorker }: ObserveParts, hosted: HostedApp) {
   // Proxies of the router are read anew each time, because a declaration may change them.
   const proxies = [...given(hosted.proxy), ...(hosted.proxies ?? [])];
   const routers = given(hosted.router);
@@ -41,7 +42,7 @@ export function observe({ config, events, log, lines, state }: ObserveParts, hos
   const counted = { register: register ?? NOWHERE, maxRoutes: MOST_ROUTES, accessLogs: [lines] };
   const metrics = prometheusMetrics({ ...counted, events, ...parts });
   state.log ??= lines;
-  const problems = watchGateway(state);
+  const problems = watchGateway(state, isWorker);
   const feed = statusFeed({ events, metrics, problems, ...parts });
   return {
     middleware: observability({

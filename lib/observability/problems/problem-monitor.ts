@@ -15,6 +15,9 @@ const REPEAT_MS = 60_000;
 const MOST_SUBJECTS = 20;
 const MAX_TEXT = 600;
 
+/** Texts with counts, which are those of one process. */
+const IS_COUNTED = /in the last \d/;
+
 const SEVERITIES: readonly ProblemSeverity[] = ['critical', 'warning', 'notice'];
 
 interface Entry {
@@ -158,9 +161,18 @@ export function mergeProblems(lists: readonly (readonly GatewayProblem[])[]): Ga
   const merged = [...same.values()].map((all): GatewayProblem => {
     const [worst] = sortedProblems(all, []) as [GatewayProblem];
     const since = Math.min(...all.map((one) => one.since));
-    if (all.length === lists.length) return { ...worst, since };
+    const ofOne = all.length > 1 && IS_COUNTED.test(worst.text) ? '; the numbers are those of one' : '';
+    if (all.length === lists.length) {
+      const text = ofOne === '' ? worst.text : `${worst.text} (In all ${all.length} processes${ofOne}.)`;
+      return { ...worst, since, text };
+    }
     const severity = worst.severity === 'critical' ? 'warning' : worst.severity;
-    return { ...worst, since, severity, text: `${worst.text} (In ${all.length} of ${lists.length} processes.)` };
+    return {
+      ...worst,
+      since,
+      severity,
+      text: `${worst.text} (In ${all.length} of ${lists.length} processes${ofOne}.)`,
+    };
   });
   return sortedProblems(merged, []);
 }
