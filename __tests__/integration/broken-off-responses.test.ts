@@ -209,7 +209,7 @@ describe.each(EXPRESS_VERSIONS)('%s', (_version, create) => {
 });
 
 describe('HTTP/1.1 over TLS', () => {
-  test('a client that leaves is told from a response that the app breaks off', async () => {
+  test('a client that leaves, and a response that the app breaks off, are different', async () => {
     const left = await guarded((_req, res) => begin(res), express5, http2ServerOf());
     const client = request({ port: left.port, ca: certificate.cert, agent: false }).on('error', () => {});
     client.end();

@@ -5,6 +5,7 @@ import { eventsCheck, GatewayEvents } from '../core/gateway-events.ts';
 import { CORS_HEADERS, canonical, headerName, isIdentityHeader } from '../core/header-names.ts';
 import { TOKEN } from '../core/http.ts';
 import { type Check, type Checks, described, durationMs, oneOf, optional, resolveOptions } from '../core/options.ts';
+import { peerFacts, UNPROVEN } from '../core/peer-facts.ts';
 import { httpUrl } from './auth-checks.ts';
 import { type Authentication, type AuthenticationMiddleware, authenticates, unavailable } from './authentication.ts';
 
@@ -16,7 +17,8 @@ export interface ForwardAuthOptions {
   timeoutMs?: number;
   /**
    * Request headers that the service gets. Default: all, except those that concern the connection, the body or a cached copy, and
-   * those in which a client could claim another address, URL or user (`X-Forwarded-User`, `X-Original-URL`), unless a trusted proxy sent them.
+   * those in which a client could claim another address, URL or user (`X-Forwarded-User`, `X-Original-URL`). Of a trusted proxy, the service gets what
+   * backends get: see `identityHeaders` of `roundRobinProxy()`.
    */
   requestHeaders?: readonly string[];
   /** Headers of its response that the backend gets as request headers, in place of the client's own. Default: none. */
@@ -150,6 +152,10 @@ function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefin
   const headers = new Headers();
   for (const name of chosen ?? Object.keys(req.headers).filter((one) => isBelieved(one, exchange)))
     add(headers, name.toLowerCase(), req.headers);
+  if (exchange.peerTrusted) {
+    for (const [name, value] of peerFacts(exchange, exchange.clientAddress, exchange.host, true))
+      if (chosen?.some((one) => one.toLowerCase() === name) !== false) headers.set(name, value);
+  }
   const forwarded: Record<string, string | undefined> = {
     'x-forwarded-method': req.method,
     'x-forwarded-proto': exchange.scheme,
@@ -166,13 +172,16 @@ function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefin
   return headers;
 }
 
+/** `X-Forwarded-*` says who the client is, so `Forwarded` does not. */
+const NOT_BELIEVED: ReadonlySet<string> = new Set([...UNPROVEN, 'forwarded']);
+
 /**
- * Services also decide by headers such as `X-Original-URL`. The gateway drops those of a client, and all headers that an application
- * could take for one of them (`X_Forwarded_Uri`).
+ * Services also decide by headers such as `X-Original-URL`. The gateway drops those of a client, which a trusted proxy may only have passed on, and all headers
+ * that an application could take for one of them (`X_Forwarded_Uri`).
  */
 function isBelieved(name: string, { peerTrusted }: Exchange): boolean {
   const plain = canonical(name);
-  return !isIdentityHeader(plain) || (peerTrusted && plain === name);
+  return !isIdentityHeader(plain) || (peerTrusted && plain === name && !NOT_BELIEVED.has(name));
 }
 
 /** Removes scheme and host from a target: a service would find no rule for `http://host/admin`, only for `/admin`. */

@@ -13,6 +13,8 @@ export interface HeaderName {
   readonly isDropped: boolean;
   /** Whether it says who the client is, so that only a trusted peer may send it. */
   readonly isIdentity: boolean;
+  /** Whether not even a trusted peer may send it, but only the app. */
+  readonly isUnproven: boolean;
 }
 
 /** Spellings that are kept. Clients can send any number of different names. */
@@ -32,15 +34,22 @@ export class HeaderNames {
   readonly #known = new Map<string, HeaderName>();
   readonly #dropped: ReadonlySet<string>;
   readonly #isIdentity: (canonicalName: string) => boolean;
+  readonly #unproven: ReadonlySet<string>;
 
   /**
    * @param dropped Headers that are left out, or written by the proxy itself, in any spelling.
    * @param isIdentity Whether a header says who the client is. A spelling that only applications confuse with such a header
    * (`X_Forwarded_For`) is dropped, because no honest proxy writes it.
+   * @param unproven Headers that only the app may write, in canonical spelling.
    */
-  constructor(dropped: Iterable<string>, isIdentity: (canonicalName: string) => boolean = isIdentityHeader) {
+  constructor(
+    dropped: Iterable<string>,
+    isIdentity: (canonicalName: string) => boolean = isIdentityHeader,
+    unproven: Iterable<string> = [],
+  ) {
     this.#dropped = new Set([...dropped].map(canonical));
     this.#isIdentity = isIdentity;
+    this.#unproven = new Set(unproven);
   }
 
   of(spelling: string): HeaderName {
@@ -53,7 +62,8 @@ export class HeaderNames {
     const isCanonical = lowerCase === canonicalName;
     const isIdentity = this.#isIdentity(canonicalName);
     const isDropped = this.#dropped.has(canonicalName) || (isIdentity && !isCanonical);
-    const name = { spelling, lowerCase, canonical: canonicalName, isCanonical, isDropped, isIdentity };
+    const isUnproven = this.#unproven.has(canonicalName);
+    const name = { spelling, lowerCase, canonical: canonicalName, isCanonical, isDropped, isIdentity, isUnproven };
     if (spelling.length > LONGEST_NAME) return name;
     if (this.#known.size >= MOST_NAMES) this.#known.clear();
     this.#known.set(spelling, name);

@@ -1,12 +1,13 @@
-import type { IncomingMessage } from 'node:http';
 import type { Exchange } from '../core/exchange.ts';
-import { headerName } from '../core/header-names.ts';
+import { canonical, HeaderNames, headerName } from '../core/header-names.ts';
 import { TOKEN } from '../core/http.ts';
 import { type Check, described, group, isPlainObject, listOf, optional } from '../core/options.ts';
+import { NEVER_FORWARDED } from './request/end-to-end-headers.ts';
 
 /**
  * Changes of headers. In values, `{clientAddress}`, `{consumer}`, `{plan}`, `{route}`, `{service}`, `{host}`, `{scheme}` and `{requestId}`
- * stand for facts of the request; a fact that is not known is an empty text.
+ * stand for facts of the request; a fact that is not known is an empty text. Headers about the connection and the framing of the message (`Host`,
+ * `Connection`, `Content-Length` and the like) are refused.
  */
 export interface HeaderRules {
   /** Headers to set. Each replaces all headers of the same name. Default: none. */
@@ -22,32 +23,28 @@ const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** Whether a value can be sent (RFC 9110 §5.5). */
 export const isHeaderValue = (value: unknown): boolean => typeof value === 'string' && VALUE.test(value);
 
-/** Headers about the framing of the message, or about the client: the gateway writes them itself. */
-const OURS = new Set([
-  'connection',
-  'content-length',
-  'host',
-  'keep-alive',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
+/** Headers about the connection or the framing of the message, or about the client: the gateway writes them itself. */
+const WRITTEN_HERE = ['connection', 'content-length', 'host', 'transfer-encoding', 'upgrade'];
+const OF_RESPONSES = new Set([...WRITTEN_HERE, 'keep-alive', 'te', 'trailer']);
+const OF_REQUESTS = new Set([...WRITTEN_HERE, ...NEVER_FORWARDED]);
 
 /** An object of headers that can be set, each with its value. */
-export const headerValues: Check = described(
-  (value) => {
-    if (!isPlainObject(value)) return 'must be an object: a value for each header';
-    return Object.entries(value).flatMap(([name, one]) =>
-      !TOKEN.test(name) || OURS.has(name.toLowerCase())
-        ? [{ path: [name], text: `"${name}" is not a header that can be set` }]
-        : !isHeaderValue(one)
-          ? [{ path: [name], text: `"${name}" must have a text without control characters` }]
-          : [],
-    );
-  },
-  { type: 'object', additionalProperties: { type: 'string' } },
-);
+const values = (ours: ReadonlySet<string>, why: string): Check =>
+  described(
+    (value) => {
+      if (!isPlainObject(value)) return 'must be an object: a value for each header';
+      return Object.entries(value).flatMap(([name, one]) =>
+        !TOKEN.test(name) || ours.has(canonical(name))
+          ? [{ path: [name], text: `"${name}" is not a header that can be set${why}` }]
+          : !isHeaderValue(one)
+            ? [{ path: [name], text: `"${name}" must have a text without control characters` }]
+            : [],
+      );
+    },
+    { type: 'object', additionalProperties: { type: 'string' } },
+  );
+
+export const headerValues: Check = values(OF_RESPONSES, '');
 
 export const headerRules: Check = group<HeaderRules, HeaderRules>(
   {},
@@ -55,6 +52,29 @@ export const headerRules: Check = group<HeaderRules, HeaderRules>(
     set: optional(headerValues),
     add: optional(headerValues),
     remove: optional(listOf('header', headerName)),
+  },
+);
+
+const requestValues = values(OF_REQUESTS, ': the proxy writes it itself, or never forwards it');
+
+/** A backend would not understand the request without these headers, so a rule cannot remove them. */
+const NEEDED = new Set(WRITTEN_HERE);
+
+const removable: Check = described(
+  (value) =>
+    typeof value === 'string' && NEEDED.has(canonical(value))
+      ? `must be a header that can be removed: the proxy writes ${value} itself${canonical(value) === 'host' ? ' (see changeOrigin)' : ''}`
+      : headerName(value),
+  headerName.schema ?? {},
+);
+
+/** The same for requests. What the rules cannot change is refused: the framing, and headers that are never forwarded. */
+export const requestRules: Check = group<HeaderRules, HeaderRules>(
+  {},
+  {
+    set: optional(requestValues),
+    add: optional(requestValues),
+    remove: optional(listOf('header', removable)),
   },
 );
 
@@ -97,16 +117,16 @@ export function unknownFacts({ set = {}, add = {} }: HeaderRules): string[] {
     .filter((name) => !FACTS.has(name));
 }
 
+/** Changes the headers that a backend gets: names and values in turn. */
+export type HeaderChange = (fields: string[], exchange: Exchange) => void;
+
 /**
- * Applies rules to the headers of a request.
+ * Makes the change that rules ask for. A header that a rule sets or removes goes in every spelling that applications may take for it, as with headers that
+ * a middleware writes.
  *
  * @param service The service that will get the request, if the exchange does not know it.
  */
-export function requestHeaderRules(
-  { set, add, remove = [] }: HeaderRules,
-  service?: string,
-): (exchange: Exchange) => void {
-  const removed = remove.map((name) => name.toLowerCase());
+export function requestHeaderRules({ set, add, remove = [] }: HeaderRules, service?: string): HeaderChange {
   const [setters, adders] = [set, add].map((values = {}) =>
     templates(
       Object.fromEntries(
@@ -117,13 +137,39 @@ export function requestHeaderRules(
       ),
     ),
   ) as [ReturnType<typeof templates>, ReturnType<typeof templates>];
-  return (exchange) => {
-    const { headers }: IncomingMessage = exchange.req;
-    for (const name of removed) delete headers[name];
-    for (const [name, value] of setters) headers[name] = value(exchange);
-    for (const [name, value] of adders) {
-      // RFC 6265 §4.2.1: cookies have a separator of their own.
-      headers[name] = [headers[name] ?? [], value(exchange)].flat().join(name === 'cookie' ? '; ' : ', ');
+  const names = new HeaderNames([]);
+  const gone = new Set([...remove.map((name) => name.toLowerCase()), ...setters.map(([name]) => canonical(name))]);
+  return (fields, exchange) => {
+    if (gone.size > 0) {
+      keep(fields, (name) => {
+        const { lowerCase, canonical: plain } = names.of(name);
+        return !gone.has(lowerCase) && !gone.has(plain);
+      });
     }
+    for (const [name, value] of setters) fields.push(name, value(exchange));
+    for (const [name, value] of adders) addTo(fields, name, value(exchange), names);
   };
+}
+
+/** Adds a value to the last header of the same name, and drops what only looks like that header. */
+function addTo(fields: string[], name: string, value: string, names: HeaderNames): void {
+  const plain = canonical(name);
+  keep(fields, (one) => names.of(one).canonical !== plain || names.of(one).lowerCase === name);
+  const at = fields.findLastIndex((one, index) => index % 2 === 0 && names.of(one).lowerCase === name);
+  // RFC 6265 §4.2.1: cookies have a separator of their own.
+  if (at === -1) fields.push(name, value);
+  else fields[at + 1] += (name === 'cookie' ? '; ' : ', ') + value;
+}
+
+/** Keeps the headers whose names pass the test, in their order. */
+function keep(fields: string[], test: (name: string) => boolean): void {
+  let length = 0;
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i] as string;
+    if (!test(name)) continue;
+    fields[length] = name;
+    fields[length + 1] = fields[i + 1] as string;
+    length += 2;
+  }
+  fields.length = length;
 }

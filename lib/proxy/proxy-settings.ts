@@ -23,7 +23,7 @@ import {
   resolveOptions,
 } from '../core/options.ts';
 import { ambiguousPathsCheck } from '../ingress/request-guard.ts';
-import { headerRules } from './header-rules.ts';
+import { requestRules } from './header-rules.ts';
 import { inFlightCapChecks } from './in-flight-caps.ts';
 import { viaPseudonym } from './request/forwarding-headers.ts';
 import { pathFilterCheck, pathRewriteCheck } from './request/path-filter.ts';
@@ -79,7 +79,7 @@ export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {
   changeOrigin: boolean,
   ambiguousPaths: ambiguousPathsCheck,
   maxBodyBytes: integer(0),
-  requestHeaders: optional(headerRules),
+  requestHeaders: optional(requestRules),
   response: optional(group({}, responseChecks)),
   body: readBody,
   retry: group(retryDefaults, retryChecks),

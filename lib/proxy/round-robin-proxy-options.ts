@@ -124,8 +124,8 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
   forwarded?: ForwardedMode;
   /**
    * Headers that tell a backend about the client: `x-forwarded` for `X-Forwarded-For`, `-Proto` and `-Host`,
-   * `forwarded` for `Forwarded` (RFC 7239), or `both`. The gateway itself reads the client's address from
-   * `X-Forwarded-For` in any case, because Express does.
+   * `forwarded` for `Forwarded` (RFC 7239), or `both`. The family that is not in use is dropped, from trusted peers
+   * too. The gateway itself reads the client's address from `X-Forwarded-For` in any case, because Express does.
    *
    * @default `x-forwarded`
    */
@@ -141,8 +141,9 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
   /**
    * More headers that tell backends who a client is, beside the known ones (`X-Forwarded-*`, `X-Real-IP`, `X-SSL-*`
    * and the like): names, or beginnings such as `x-corp-*`. The proxy drops them, also in spellings with underscores
-   * or dots, when they come from a peer that `trust proxy` does not name. What a middleware writes into `req.headers`
-   * is forwarded.
+   * or dots, when they come from a peer that `trust proxy` does not name. Of a trusted peer, it replaces what it knows
+   * better (`X-Real-IP`) and drops some (`X-Original-URL`): see "What backends learn about the client" in
+   * docs/proxy.md. What a middleware writes into `req.headers` is forwarded.
    *
    * @default none
    */
@@ -191,7 +192,7 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   body?: ReadBody;
   /**
-   * Changes of the request headers that backends see.
+   * Changes of the request headers that backends see, made last: the gateway itself still reads what came.
    * @default none
    */
   requestHeaders?: HeaderRules;

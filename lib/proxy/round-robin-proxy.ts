@@ -3,12 +3,11 @@ import type { Backend, BackendStatus } from '../backends/backend.ts';
 import { assertBackends, type BackendOptions, readBackends } from '../backends/backend-url.ts';
 import { NO_QUEUE, type QueueLoad } from '../backends/queue.ts';
 import type { SelectionPolicy } from '../backends/selection/selection-policy.ts';
-import { type Exchange, exchangeOf } from '../core/exchange.ts';
+import { exchangeOf } from '../core/exchange.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import { filteredRequests } from './filtered-requests.ts';
 import { FirstRequest } from './first-request.ts';
-import { requestHeaderRules } from './header-rules.ts';
 import { Copies } from './mirror/copies.ts';
 import type { MirrorOptions } from './mirror/mirror-options.ts';
 import { ProxiedRequest } from './proxied-request.ts';
@@ -124,20 +123,18 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
   const forward = filteredRequests(settings, (req, res, next) =>
     new ProxiedRequest(parts, exchangeOf(req, res), next).start(),
   );
-  const changeHeaders = settings.requestHeaders && requestHeaderRules(settings.requestHeaders, settings.name);
   function expresswayProxy(req: IncomingMessage, res: ServerResponse, next: Next): void {
     if (firstRequest.isDue) firstRequest.check(req);
-    changeHeaders?.(exchangeOf(req, res));
     forward(req, res, next);
   }
-  const copies = new Copies(parts, changeHeaders);
+  const copies = new Copies(parts);
   const proxy = Object.assign(expresswayProxy satisfies Middleware, controls(parts, firstRequest, copies));
   // An assignment would fail: the name of a function is read-only.
   Object.defineProperty(proxy, 'name', { value: settings.name });
   return {
     proxy,
     policy: parts.policy,
-    forRoute: (own) => routeForwarder(partsForRoute(parts, own), firstRequest, changeHeaders),
+    forRoute: (own) => routeForwarder(partsForRoute(parts, own), firstRequest),
     mirror: (options) => copies.middleware(options),
     async retire() {
       await drainParts(parts, settings.drainTimeoutMs);
@@ -146,16 +143,10 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
   };
 }
 
-function routeForwarder(
-  parts: ProxyParts,
-  firstRequest: FirstRequest,
-  changeHeaders: ((exchange: Exchange) => void) | undefined,
-): Middleware {
+function routeForwarder(parts: ProxyParts, firstRequest: FirstRequest): Middleware {
   return function expresswayForward(req: IncomingMessage, res: ServerResponse, next: Next): void {
     if (firstRequest.isDue) firstRequest.check(req);
-    const exchange = exchangeOf(req, res);
-    changeHeaders?.(exchange);
-    new ProxiedRequest(parts, exchange, next).start();
+    new ProxiedRequest(parts, exchangeOf(req, res), next).start();
   };
 }
 

@@ -18,7 +18,7 @@ import {
   optional,
   type Problem,
 } from '../core/options.ts';
-import { type HeaderRules, headerRules, unknownFacts } from '../proxy/header-rules.ts';
+import { type HeaderRules, requestRules, unknownFacts } from '../proxy/header-rules.ts';
 import { type MirrorOptions, mirrorCheck } from '../proxy/mirror/mirror-options.ts';
 import { type ResponseOptions, responseChecks } from '../proxy/response/response-rules.ts';
 import { type RetryOptions, retryChecks } from '../proxy/retry/retry-rules.ts';
@@ -90,7 +90,7 @@ export interface RouteOptions extends RouteMatch {
   retry?: Omit<RetryOptions, 'budgetRatio' | 'budgetMinimum'>;
   /** Changes the path or the hostname that the backend sees. Default: both stay as they are. */
   rewrite?: RewriteOptions;
-  /** Changes of the request headers that the backend sees. Default: none. */
+  /** Changes of the request headers that the backend sees, before those of the service. The gateway itself still reads what came. Default: none. */
   requestHeaders?: HeaderRules;
   /** Changes of the responses of backends, each in place of the same option of the service. `rewriteUrls` is on when the route rewrites the prefix or the hostname. Default: those of the service. */
   response?: ResponseOptions;
@@ -153,7 +153,7 @@ export const routeCheck: Check = group<RouteOptions, object>(
     maxBodyBytes: optional(integer(0)),
     retry: optional(group({}, optionalAll(without(retryChecks, 'budgetRatio', 'budgetMinimum')))),
     rewrite: optional(rewriteCheck),
-    requestHeaders: optional(headerRules),
+    requestHeaders: optional(requestRules),
     response: optional(group({}, responseChecks)),
   },
   routeForeign,

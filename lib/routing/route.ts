@@ -148,7 +148,7 @@ function requestChanges(options: RouteOptions): Middleware | undefined {
       req.url = rewriteTarget(req.url ?? '/', prefix, rewrite);
       if (rewrite.hostname !== undefined) req.headers.host = rewrite.hostname;
     }
-    changeHeaders?.(exchange);
+    exchange.changeHeaders = changeHeaders;
     next();
   };
 }

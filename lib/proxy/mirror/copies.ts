@@ -6,15 +6,16 @@ import { type Exchange, exchangeOf } from '../../core/exchange.ts';
 import type { Middleware, Next } from '../../core/http.ts';
 import { withoutUndefined } from '../../core/options.ts';
 import { declaredLength } from '../../core/unread-content.ts';
+import { type HeaderChange, requestHeaderRules } from '../header-rules.ts';
 import type { ProxyParts } from '../proxy-parts.ts';
 import { keptBody, whyUnreadable } from '../request/read-body.ts';
-import { type RequestHead, requestHead } from '../request/request-head.ts';
+import { type RequestHeadRules, requestHead } from '../request/request-head.ts';
 import type { Connections } from '../transport/connections.ts';
 import { type MirrorLimits, type MirrorOptions, mirrorDefaults } from './mirror-options.ts';
 import { type CopyOwner, RequestCopy } from './request-copy.ts';
 
-/** Header that marks a copy for its backend. */
-const MARK = 'x-mirrored';
+/** Marks a copy for its backend. */
+const mark = requestHeaderRules({ set: { 'X-Mirrored': 'true' } });
 
 /** A copy, and its body if that is known already. */
 interface Begun {
@@ -29,7 +30,7 @@ interface Begun {
  */
 export class Copies implements CopyOwner {
   readonly #parts: ProxyParts;
-  readonly #changeHeaders: ((exchange: Exchange) => void) | undefined;
+  readonly #rules: RequestHeadRules;
   readonly #policy = selectionPolicy('weighted');
   /** Copies that wait for the rest of their bodies, the oldest first. */
   readonly #waiting = new Set<RequestCopy>();
@@ -37,9 +38,14 @@ export class Copies implements CopyOwner {
   readonly #inProgress = new Set<RequestCopy>();
   #isClosed = false;
 
-  constructor(parts: ProxyParts, changeHeaders: ((exchange: Exchange) => void) | undefined) {
+  constructor(parts: ProxyParts) {
     this.#parts = parts;
-    this.#changeHeaders = changeHeaders;
+    const { rules } = parts;
+    const change: HeaderChange = (fields, exchange) => {
+      mark(fields, exchange);
+      rules.change?.(fields, exchange);
+    };
+    this.#rules = { ...rules, change };
   }
 
   /** Copies requests on their way to the next handler, which must be a proxy. */
@@ -48,7 +54,7 @@ export class Copies implements CopyOwner {
     return (req: IncomingMessage, res: ServerResponse, next: Next): void => {
       const isChosen = limits.percent >= 100 || Math.random() * 100 < limits.percent;
       const exchange = isChosen ? exchangeOf(req, res) : undefined;
-      // The head is made before the proxy changes headers for its own backends; all else is done after it has forwarded the request.
+      // The head is made before the proxy reads the body; all else is done after it has forwarded the request.
       const begun = exchange && this.#begin(exchange, limits);
       next();
       if (begun !== undefined) this.#go(begun);
@@ -101,7 +107,7 @@ export class Copies implements CopyOwner {
     if (kept !== undefined && kept.length > limits.maxBodyBytes) return 'body_too_large';
     const backend = this.#backend(exchange);
     if (backend === undefined) return 'no_backend';
-    const head = this.#head(exchange, backend, kept?.isDecoded === true);
+    const head = requestHead(exchange, backend.authority, this.#rules, 0, kept?.isDecoded === true);
     if (head === undefined) return 'failed';
     const copy = new RequestCopy(exchange, backend, head, limits, this);
     const isToCome = length > 0 && kept === undefined;
@@ -122,22 +128,6 @@ export class Copies implements CopyOwner {
     const isTroubled = backends.some(({ circuit }) => circuit.state !== 'closed');
     const troubled = isTroubled ? backends.filter(({ circuit }) => circuit.state !== 'closed') : [];
     return this.#policy.select(backends, exchange, troubled);
-  }
-
-  /** The head that the service would get for this request, with the mark. The request itself is not changed. */
-  #head(exchange: Exchange, { authority }: Backend, isDecoded: boolean): RequestHead | undefined {
-    const { req, writtenHeaders } = exchange;
-    const { headers } = req;
-    req.headers = { ...headers, [MARK]: 'true' };
-    // A client that sends the same header itself cannot name it in `Connection` to have it removed.
-    exchange.writtenHeaders = new Set(writtenHeaders).add(MARK);
-    try {
-      this.#changeHeaders?.(exchange);
-      return requestHead(exchange, authority, this.#parts.rules, 0, isDecoded);
-    } finally {
-      req.headers = headers;
-      exchange.writtenHeaders = writtenHeaders;
-    }
   }
 
   #go({ copy, body, isToCome }: Begun): void {

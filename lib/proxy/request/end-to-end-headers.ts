@@ -61,7 +61,7 @@ function pushAsReceived(fields: string[], { headers, rawHeaders }: IncomingMessa
     isEdited ||= isOwn;
     isAmbiguous ||= !facts.isCanonical;
     at += 2;
-    if (facts.isDropped || (facts.isIdentity && !peerTrusted && !isOwn)) continue;
+    if (facts.isDropped || (facts.isIdentity && !isOwn && (facts.isUnproven || !peerTrusted))) continue;
     if (written?.has(facts.canonical) !== true) fields.push(keepsCase ? facts.spelling : name, value);
   }
   return at >= end && !(isEdited && isAmbiguous);
@@ -89,7 +89,11 @@ function pushEdited(fields: string[], req: IncomingMessage, rules: EndToEndRules
     if (facts.isDropped || written?.has(facts.canonical) === true) continue;
     if (isOwn) {
       pushValues(fields, name, value);
-    } else if (!named.has(lowerCase) && !(facts.isIdentity && !peerTrusted) && !own.has(facts.canonical)) {
+    } else if (
+      !named.has(lowerCase) &&
+      !own.has(facts.canonical) &&
+      !(facts.isIdentity && (facts.isUnproven || !peerTrusted))
+    ) {
       pushLines(fields, lowerCase, value, lines.get(lowerCase) as Lines, keepsCase);
     }
   }

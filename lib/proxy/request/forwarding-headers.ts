@@ -4,6 +4,7 @@ import { clientVersion, foldAddress, schemeOf } from '../../core/connection.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { TCHAR, TOKEN } from '../../core/http.ts';
 import { type Check, described } from '../../core/options.ts';
+import { peerFacts, UNPROVEN } from '../../core/peer-facts.ts';
 import { fieldText } from './end-to-end-headers.ts';
 
 /** How the proxy treats `X-Forwarded-For` and `Forwarded` headers that came with a request. */
@@ -28,6 +29,10 @@ export function writtenHere({ forwardingFields, via }: ForwardingRules): string[
   return via === undefined ? names : [...names, 'via'];
 }
 
+/** Headers that only the gateway and the app write: those of the family that is not in use, and {@link UNPROVEN}. */
+export const unprovenHere = ({ forwardingFields }: ForwardingRules): readonly string[] =>
+  forwardingFields === 'x-forwarded' ? [...UNPROVEN, 'forwarded'] : UNPROVEN;
+
 /** Appends the headers that tell a backend about the client. */
 export function pushForwardingHeaders(
   headers: string[],
@@ -48,7 +53,25 @@ export function pushForwardingHeaders(
   if (forwardingFields !== 'x-forwarded') {
     headers.push('forwarded', isAppended ? forwardedByPeer(exchange, host) : forwardedByUs(exchange, host));
   }
+  if (peerTrusted) pushPeerFacts(headers, exchange, host, forwardingFields);
   if (via !== undefined) headers.push('via', via.after(textOf(req.headers.via), clientVersion(req)));
+}
+
+/** Replaces what a trusted peer says under other names. What a middleware of the app wrote is there already, and stays. */
+function pushPeerFacts(
+  headers: string[],
+  exchange: Exchange,
+  host: string | undefined,
+  fields: ForwardingFields,
+): void {
+  for (const [name, value] of peerFacts(exchange, clientNode(exchange), host, fields !== 'forwarded')) {
+    if (!has(headers, name)) headers.push(name, value);
+  }
+}
+
+function has(headers: readonly string[], name: string): boolean {
+  for (let i = 0; i < headers.length; i += 2) if (headers[i]?.toLowerCase() === name) return true;
+  return false;
 }
 
 /** The list of a trusted peer, with an element for that peer. */

@@ -3,8 +3,9 @@ import type { Exchange } from '../../core/exchange.ts';
 import { HeaderNames, identityHeaders } from '../../core/header-names.ts';
 import { TOKEN } from '../../core/http.ts';
 import type { Rejected } from '../../core/outcome.ts';
+import { type HeaderChange, type HeaderRules, requestHeaderRules } from '../header-rules.ts';
 import { fieldText, NEVER_FORWARDED, pushEndToEndHeaders, pushFraming } from './end-to-end-headers.ts';
-import { type ForwardingRules, pushForwardingHeaders, writtenHere } from './forwarding-headers.ts';
+import { type ForwardingRules, pushForwardingHeaders, unprovenHere, writtenHere } from './forwarding-headers.ts';
 
 const ENCODING: ReadonlySet<string> = new Set(['content-encoding']);
 
@@ -13,16 +14,26 @@ export interface RequestHeadRules extends ForwardingRules {
   /** Send the backend's own authority as `Host` instead of the client's. */
   readonly changeOrigin: boolean;
   readonly names: HeaderNames;
+  /** Changes by the service, made last. */
+  readonly change: HeaderChange | undefined;
+}
+
+/** The options that the head of a request depends on. */
+interface RequestHeadOptions extends ForwardingRules {
+  /** Name of the service. */
+  readonly name: string;
+  readonly changeOrigin: boolean;
+  readonly identityHeaders: readonly string[];
+  readonly requestHeaders?: HeaderRules | undefined;
 }
 
 /** Prepares the parts that are the same for all requests. */
-export function requestHeadRules(
-  rules: ForwardingRules & { readonly changeOrigin: boolean; readonly identityHeaders: readonly string[] },
-): RequestHeadRules {
-  const { forwarded, forwardingFields, via, changeOrigin } = rules;
-  const dropped = [...NEVER_FORWARDED, 'host', ...writtenHere(rules)];
-  const names = new HeaderNames(dropped, identityHeaders(rules.identityHeaders));
-  return { forwarded, forwardingFields, via, changeOrigin, names };
+export function requestHeadRules(options: RequestHeadOptions): RequestHeadRules {
+  const { name, forwarded, forwardingFields, via, changeOrigin, requestHeaders } = options;
+  const dropped = [...NEVER_FORWARDED, 'host', ...writtenHere(options)];
+  const names = new HeaderNames(dropped, identityHeaders(options.identityHeaders), unprovenHere(options));
+  const change = requestHeaders && requestHeaderRules(requestHeaders, name);
+  return { forwarded, forwardingFields, via, changeOrigin, names, change };
 }
 
 export const BAD_TARGET: Rejected = Object.freeze({
@@ -40,7 +51,8 @@ export interface RequestHead {
 
 /**
  * Makes the head of the request to a backend: leaves out the headers of the client's connection, then adds the gateway's own. In this
- * order, so that a client cannot remove the gateway's headers by naming them in `Connection`.
+ * order, so that a client cannot remove the gateway's headers by naming them in `Connection`. The rules of the route and of the service come last: they
+ * change what the backend gets, and nothing that the gateway reads.
  *
  * @param bodyLength Length of the body in bytes; `Infinity` if it is unknown, 0 for no body.
  * @param isDecoded Whether the body is no longer in the coding that the client named.
@@ -67,6 +79,8 @@ export function requestHead(
   pushEndToEndHeaders(fields, req, { names, peerTrusted, keepsCase: true, written, own });
   // A route may have put another hostname into `Host`. These headers tell the backend which one the client used.
   pushForwardingHeaders(fields, exchange, rules, exchange.prefixes?.host ?? target.host);
+  exchange.changeHeaders?.(fields, exchange);
+  rules.change?.(fields, exchange);
   return { path: target.path, fields };
 }
 
