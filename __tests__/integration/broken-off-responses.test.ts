@@ -43,7 +43,7 @@ async function guarded(handler: Handler, create: Create = express5, serverOf = h
     const [{ status, cause } = {}] = log;
     return { status, cause, circuit: breaker.state };
   };
-  return { ...running, ended, responses };
+  return { ...running, ended, responses, log };
 }
 
 const FAILED = { status: 500, cause: 'handler_error', circuit: 'open' };
@@ -276,4 +276,14 @@ test('a response of a backend that the app breaks off is the failure of the app,
   expect(await ended()).toEqual(FAILED);
   await eventually('the attempt is over', () => proxy.status()[0]?.inFlight === 0);
   expect(proxy.status()[0]?.circuit).toBe('closed');
+});
+
+test('a response that the app breaks off is its failure on a connection that carried other requests, too', async () => {
+  const { port, ended, log } = await guarded((req, res) => void (req.url === '/' ? res.end() : res.destroy()));
+  const client = cleanup.add(await connect(port));
+  client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  expect((await client.response()).status).toBe(200);
+  log.length = 0;
+  client.send('GET /broken HTTP/1.1\r\nHost: a\r\n\r\n');
+  expect(await ended()).toMatchObject({ status: 500, cause: 'handler_error' });
 });
