@@ -362,6 +362,28 @@ describe('GATEWAY_CONFIG', () => {
     return path;
   }
 
+  test('is checked again only if its text, a variable or a file that a value comes from has changed', async () => {
+    let env = { NAME: 'one' };
+    const path = written('again.yaml', withBody('$NAME'));
+    const file = new GatewayFile(path, () => env);
+    const first = await file.read();
+    expect(await file.read()).toBe(first);
+    written('again.yaml', withBody('$NAME'));
+    expect(await file.read()).toBe(first);
+    env = { NAME: 'two' };
+    expect((await file.read()).routes[1]?.name).toBe('two');
+    written('again.yaml', withBody('three'));
+    expect((await file.read()).routes[1]?.name).toBe('three');
+    const name = written('secret', 'four');
+    written('again.yaml', withBody(`"\${file:${name}}"`));
+    expect((await file.read()).routes[1]?.name).toBe('four');
+    written('secret', 'five');
+    expect((await file.read()).routes[1]?.name).toBe('five');
+    written('again.yaml', 'services: 1');
+    await expect(file.read()).rejects.toThrow(/must be an object/);
+    await expect(file.read()).rejects.toThrow(/must be an object/);
+  });
+
   test('is watched, with the files that its values are in', async () => {
     const name = written('name', 'one');
     const path = written('watched.yaml', withBody(`"\${file:${name}}"`));

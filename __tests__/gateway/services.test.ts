@@ -182,6 +182,25 @@ describe('a gateway with GATEWAY_CONFIG', () => {
     expect(logged.at(-1)).toMatchObject({ msg: 'configuration reloaded' });
   });
 
+  test('a reload without a change logs what is in force, and reads the pages of errors again', async () => {
+    const { declared } = await twoServices();
+    const page = join(folder, 'page.html');
+    writeFileSync(page, '<p>before</p>');
+    write({ ...declared, errors: { html: page } });
+    const { gateway, url, logged } = await open();
+    const missing = async () => (await ask(`${url}/other`, { headers: { accept: 'text/html' } })).text;
+    expect(await missing()).toContain('before');
+    writeFileSync(page, '<p>after</p>');
+    await gateway.reload('SIGHUP');
+    expect(await missing()).toContain('after');
+    write(declared);
+    await gateway.reload('SIGHUP');
+    await gateway.reload('SIGHUP');
+    expect(logged.filter(({ msg }) => msg === 'configuration reloaded').at(-1)).toMatchObject({ routes: 2 });
+    expect(await missing()).not.toContain('after');
+    expect(await backendOf(`${url}/users`)).toBe('users');
+  });
+
   test('secrets are in no log line, and not on the page', async () => {
     const secret = 'a-secret-of-more-than-32-characters!';
     const { declared } = await twoServices();

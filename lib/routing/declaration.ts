@@ -83,13 +83,8 @@ export const serviceRouterChecks: Checks<ServiceRouterOptions> = {
   events: optional(eventsCheck),
 };
 
-/** Checks of a {@link Declaration}. They also make the JSON Schema of its file. */
-export const declarationCheck: Check = group(
-  serviceRouterDefaults,
-  without(serviceRouterChecks, 'limiter', 'events'),
-  {},
-  (one) => declarationProblems(one as Declaration),
-);
+/** Checks of single options of a {@link Declaration}. They also make the JSON Schema of its file. */
+export const declarationCheck: Check = group(serviceRouterDefaults, without(serviceRouterChecks, 'limiter', 'events'));
 
 /**
  * Checks a declaration without starting anything.

@@ -1,3 +1,5 @@
+import { setImmediate } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import {
   assertBackends,
   assertBackendTls,
@@ -35,20 +37,32 @@ export const backendsPart = (proxy: RoundRobinProxy, file: BackendsFile | undefi
  * @param file `undefined` in a worker, because the primary reads it.
  * @param config That of the start, for the defaults of services.
  */
-export const routerPart = (router: ServiceRouter, file: GatewayFile | undefined, config: Config): ReloadPart => ({
-  async prepare(next) {
-    const declaration = (await file?.read()) ?? next.declaration;
-    if (declaration === undefined) return undefined;
-    // Without `errors` in the file, they must be turned off.
-    const prepared = router.prepareDeclaration({ errors: undefined, ...withServiceDefaults(declaration, config) });
-    return {
-      facts: { ...declaredNames(declaration), ...(file && { file: file.name }) },
-      config: { declaration },
-      apply: () => prepared.apply(),
-      discard: () => prepared.discard(),
-    };
-  },
-});
+export function routerPart(router: ServiceRouter, file: GatewayFile | undefined, config: Config): ReloadPart {
+  let current = config.declaration;
+  return {
+    async prepare(next) {
+      const declaration = (await file?.read()) ?? next.declaration;
+      if (declaration === undefined) return undefined;
+      const facts = { ...declaredNames(declaration), ...(file && { file: file.name }) };
+      // The pages of `errors` are files, which may have changed.
+      const isSame = declaration.errors === undefined && isDeepStrictEqual(declaration, current);
+      if (isSame) return { facts, config: { declaration }, apply() {} };
+      // Requests that came while a long file was read do not wait for the rest, too.
+      await setImmediate();
+      // Without `errors` in the file, they must be turned off.
+      const prepared = router.prepareDeclaration({ errors: undefined, ...withServiceDefaults(declaration, config) });
+      return {
+        facts,
+        config: { declaration },
+        apply() {
+          prepared.apply();
+          current = declaration;
+        },
+        discard: () => prepared.discard(),
+      };
+    },
+  };
+}
 
 /** Facts for the log, without the secrets of a declaration. */
 export const declaredNames = ({ services, routes }: Declaration) => ({
