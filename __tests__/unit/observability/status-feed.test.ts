@@ -214,6 +214,26 @@ describe('watching the status feed', () => {
     expect(seen[1]?.backends[0]?.changedAt).toBe(START.getTime());
   });
 
+  test('goes on when a watcher throws, or rejects, and warns once of each', async () => {
+    const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    let calls = 0;
+    const fails = () => {
+      calls += 1;
+      if (calls > 2) throw undefined;
+    };
+    const seen: StatusSnapshot[] = [];
+    rig.feed.watch({ snapshot: fails, history: fails });
+    rig.feed.watch({ snapshot: () => Promise.reject() as never, history() {} });
+    rig.feed.watch({ snapshot: (one) => seen.push(one), history() {} });
+    await jest.advanceTimersByTimeAsync(20_100);
+    expect(seen.length).toBeGreaterThan(10);
+    expect(warned.mock.calls.map(([message]) => message)).toEqual([
+      'A watcher of statusFeed() threw: undefined',
+      'A watcher of statusFeed() threw: undefined',
+    ]);
+    warned.mockRestore();
+  });
+
   test('sends a history when a slot ends', () => {
     const lengths: number[] = [];
     rig.feed.watch({ snapshot() {}, history: ({ slots }) => lengths.push(slots.length) });

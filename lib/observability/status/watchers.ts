@@ -1,10 +1,13 @@
+import { warnOfRejection, warnOfThrow } from '../../core/warnings.ts';
 import type { StatusSnapshot, TrafficHistory } from './status-snapshot.ts';
 
-/** Called with complete values, so a watcher that misses one needs only the next. It must not throw. */
+/** Called with complete values, so a watcher that misses one needs only the next. If it throws, a process warning says so. */
 export interface StatusWatcher {
   snapshot(snapshot: StatusSnapshot): void;
   history(history: TrafficHistory): void;
 }
+
+const THREW = 'A watcher of statusFeed() threw';
 
 /** Milliseconds from a change of state to the next snapshot, so that many changes share one. */
 const SOON_MS = 100;
@@ -28,8 +31,10 @@ export class Watchers {
   add(watcher: StatusWatcher): () => void {
     this.#all.add(watcher);
     this.#timer ??= setInterval(() => this.#send(), this.#intervalMs).unref();
-    watcher.history(this.#history());
-    watcher.snapshot(this.#snapshot());
+    const history = this.#history();
+    const snapshot = this.#snapshot();
+    give(watcher, () => watcher.history(history));
+    give(watcher, () => watcher.snapshot(snapshot));
     return () => {
       this.#all.delete(watcher);
       if (this.#all.size === 0) this.close();
@@ -48,7 +53,7 @@ export class Watchers {
   slotEnded(): void {
     if (this.#all.size === 0) return;
     const history = this.#history();
-    for (const watcher of this.#all) watcher.history(history);
+    this.#each((watcher) => watcher.history(history));
   }
 
   close(): void {
@@ -60,6 +65,19 @@ export class Watchers {
 
   #send(): void {
     const snapshot = this.#snapshot();
-    for (const watcher of this.#all) watcher.snapshot(snapshot);
+    this.#each((watcher) => watcher.snapshot(snapshot));
+  }
+
+  #each(call: (watcher: StatusWatcher) => unknown): void {
+    for (const watcher of this.#all) give(watcher, call);
+  }
+}
+
+/** An error in a timer would end the process. */
+function give(watcher: StatusWatcher, call: (watcher: StatusWatcher) => unknown): void {
+  try {
+    warnOfRejection(call(watcher), watcher, 'WARN_EXPRESSWAY_LISTENER', THREW);
+  } catch (error) {
+    warnOfThrow(watcher, 'WARN_EXPRESSWAY_LISTENER', THREW, error);
   }
 }

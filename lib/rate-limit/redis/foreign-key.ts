@@ -19,9 +19,14 @@ if type(text) == 'table' and not string.find(text.err, '${CODE}') then return te
 if type(text) == 'table' or (text and not ${isCount}) then return redis.error_reply('${CODE} ' .. ${number}) end
 `;
 
+/** The message of an error. The client of an app may reject with anything. */
+export const messageOf = (error: unknown): string =>
+  String((error as { readonly message?: unknown } | null | undefined)?.message ?? '');
+
 /** The error of a script, or of a command with one key. It names the key if that holds something else. */
-export function namingForeign(error: Error, keys: readonly string[]): Error {
-  if (!error.message.includes(CODE)) return error;
-  const number = Number(WITH_NUMBER.exec(error.message)?.[1] ?? 1);
+export function namingForeign(error: unknown, keys: readonly string[]): unknown {
+  const message = messageOf(error);
+  if (!message.includes(CODE)) return error;
+  const number = Number(WITH_NUMBER.exec(message)?.[1] ?? 1);
   return new ForeignKeyError(keys[number - 1] ?? keys[0] ?? '');
 }

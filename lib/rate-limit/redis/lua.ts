@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Send } from '../meter.ts';
-import { namingForeign } from './foreign-key.ts';
+import { messageOf, namingForeign } from './foreign-key.ts';
 
 /** A script that runs inside Redis. No other command runs between its reads and its writes. */
 export class LuaScript {
@@ -26,12 +26,12 @@ export class LuaScript {
   async run(send: Send, keys: readonly string[], args: readonly string[]): Promise<unknown> {
     const rest = [String(keys.length), ...keys, ...args];
     try {
-      return await send(['EVALSHA', this.#sha, ...rest], keys[0]).catch((error: Error) => {
-        if (!error.message.startsWith('NOSCRIPT')) throw error;
+      return await send(['EVALSHA', this.#sha, ...rest], keys[0]).catch((error: unknown) => {
+        if (!messageOf(error).startsWith('NOSCRIPT')) throw error;
         return send(['EVAL', this.source, ...rest], keys[0]);
       });
     } catch (error) {
-      throw namingForeign(error as Error, keys);
+      throw namingForeign(error, keys);
     }
   }
 }

@@ -1,4 +1,5 @@
-import { warn } from '../../core/warnings.ts';
+import { thrown, warn } from '../../core/warnings.ts';
+import { messageOf } from './foreign-key.ts';
 import {
   type ImportRedis,
   importRedis,
@@ -93,8 +94,8 @@ export class RedisLink {
     if (this.ready) this.#observer.up();
   };
 
-  readonly #onError = (error: Error): void => {
-    if (!this.#closed && !this.ready) this.#observer.down(error);
+  readonly #onError = (error: unknown): void => {
+    if (!this.#closed && !this.ready) this.#observer.down(redisError(error));
   };
 
   /** Without an `error` listener, node-redis ends the process when the connection is lost. */
@@ -118,7 +119,7 @@ export class RedisLink {
       if (this.#closed) return;
       const error = new Error('The Redis client cannot be made: is the package "redis" installed?', { cause });
       this.#observer.down(error);
-      warn('WARN_EXPRESSWAY_REDIS_CLIENT', error.message, String(cause));
+      warn('WARN_EXPRESSWAY_REDIS_CLIENT', error.message, thrown(cause));
     }
   }
 
@@ -142,7 +143,7 @@ export class RedisLink {
       await connection.client.connect();
     } catch (error) {
       if (this.#closed || this.#connection !== connection) return;
-      this.#observer.down(error as Error);
+      this.#observer.down(redisError(error));
       clearTimeout(this.#retry);
       this.#retry = setTimeout(
         () => {
@@ -154,6 +155,12 @@ export class RedisLink {
     }
   }
 }
+
+/** What a client rejected with, or emitted, as an error. */
+const redisError = (error: unknown): Error =>
+  messageOf(error) === ''
+    ? new Error(`The Redis client failed with ${thrown(error)}`, { cause: error })
+    : (error as Error);
 
 /** Each limiter adds its own listener to a shared client. Node must not warn of a leak. */
 function raiseListeners(client: RedisClient, by: 1 | -1): void {

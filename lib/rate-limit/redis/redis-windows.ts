@@ -2,7 +2,7 @@ import type { ClientRateLimitInfo, Options } from 'express-rate-limit';
 import { type RedisReply, RedisStore } from 'rate-limit-redis';
 import type { Claim, Debt, Decision, Owed, QuotaState, Send, SharedMeter } from '../meter.ts';
 import type { Quota } from '../quota.ts';
-import { namingForeign, refuseForeign } from './foreign-key.ts';
+import { messageOf, namingForeign, refuseForeign } from './foreign-key.ts';
 import { LuaScript } from './lua.ts';
 
 const MOST_ATTEMPTS = 3;
@@ -78,7 +78,7 @@ export class RedisWindows implements SharedMeter {
     try {
       return (await this.#send([first, ...(second === undefined ? [] : [second]), ...more], key)) as RedisReply;
     } catch (error) {
-      throw namingForeign(error as Error, key === undefined ? [] : [key]);
+      throw namingForeign(error, key === undefined ? [] : [key]);
     }
   }
 
@@ -90,7 +90,7 @@ export class RedisWindows implements SharedMeter {
     try {
       return await ask();
     } catch (error) {
-      if (attempts <= 1 || !(error as Error).message.startsWith('NOSCRIPT')) throw error;
+      if (attempts <= 1 || !messageOf(error).startsWith('NOSCRIPT')) throw error;
       return this.#retried(ask, attempts - 1);
     }
   }
