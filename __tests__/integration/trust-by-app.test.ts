@@ -182,7 +182,8 @@ describe('a pathFilter that throws', () => {
     const statuses = [];
     for (const path of ['/throws', '/mine', '/other', '/throws']) statuses.push((await fetch(url + path)).status);
     expect(statuses).toEqual([500, 200, 404, 500]);
-    const expected = error || new Error(`pathFilter threw ${error}`);
+    const expected =
+      error instanceof Error ? error : expect.objectContaining({ code: 'ERR_EXPRESSWAY_CALLBACK', cause: error });
     expect(errors).toEqual([expected, expected]);
   });
 });

@@ -32,7 +32,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'routing',
     'lifecycle',
   ],
-  gateway: ['core', 'rate-limit', 'backends', 'index'],
+  gateway: ['core', 'rate-limit', 'backends', 'lifecycle', 'index'],
   cli: ['core', 'auth', 'ingress', 'rate-limit', 'backends', 'proxy', 'routing', 'index', 'gateway'],
   // It uses the public API of the package only, by its name.
   'example-gateway': [],

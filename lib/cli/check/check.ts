@@ -69,9 +69,9 @@ async function read(
   source: string | undefined,
   tell: (problem: string) => void,
 ): Promise<Declaration | undefined> {
-  const { GatewayFile, parseDeclaration } = await import('../../gateway/config/declaration/gateway-file.ts');
+  const { GatewayFile, readDeclaration } = await import('../../gateway/config/declaration/gateway-file.ts');
   try {
-    if (source !== undefined) return parseDeclaration(source, STDIN, await import('yaml'), process.env);
+    if (source !== undefined) return await readDeclaration(source, STDIN, process.env);
     return await new GatewayFile(path, () => process.env).read();
   } catch (error) {
     const problems = problemsOf(error);

@@ -76,6 +76,13 @@ export class GatewayFile {
   }
 }
 
+/**
+ * @param name Stands for the path of the text.
+ * @throws {GatewayFileError}
+ */
+export const readDeclaration = async (text: string, name: string, env: NodeJS.ProcessEnv): Promise<Declaration> =>
+  parseDeclaration(text, name, await loadYaml(), env);
+
 async function loadYaml(): Promise<typeof Yaml> {
   try {
     return await import('yaml');
