@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express, { type RequestHandler } from 'express';
-import { apiKeyAuth, basicAuth, forwardAuth, GatewayEvents, jwtAuth } from 'expressway';
+import { apiKeyAuth, basicAuth, forwardAuth, GatewayEvents, jwtAuth, roundRobinProxy } from 'expressway';
 import { SignJWT } from 'jose';
 import { Cleanup } from '../support/gateway.ts';
 import { listen } from '../support/servers.ts';
@@ -89,4 +89,23 @@ test('jwtAuth() reads the cookie when Authorization has another scheme', async (
   const auth = jwtAuth({ secret, cookie: 'session' });
   expect(await ask(auth, { cookie: `session=${token}`, authorization: `Basic ${btoa('a:b')}` })).toBe(200);
   expect(await ask(auth, { cookie: `session=${token}`, authorization: 'Bearer other' })).toBe(401);
+});
+
+test.each([
+  [{}, 'of the client'],
+  [{ requestHeaders: { remove: ['authorization'] } }, 'none'],
+])('the backend of a proxy with %j behind basicAuth() gets this password: %s', async (options, expected) => {
+  const authorization = `Basic ${btoa('a:b')}`;
+  const seen: unknown[] = [];
+  const backend = cleanup.add(
+    await listen((req, res) => {
+      seen.push(req.headers.authorization === authorization ? 'of the client' : 'none');
+      res.end();
+    }),
+  );
+  const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url], ...options }));
+  const app = express().use(basicAuth({ users: (name) => ({ name }) }), proxy);
+  const { url } = cleanup.add(await listen(app));
+  expect((await fetch(url, { headers: { authorization } })).status).toBe(200);
+  expect(seen).toEqual([expected]);
 });
