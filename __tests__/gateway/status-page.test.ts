@@ -328,14 +328,20 @@ describeInChromium('the status page in Chromium', () => {
 
   test("shows services and routes of a user's own app, finds a route by filter, and names the one in trouble", async () => {
     const [users, shop] = backends as [BackendProcess, BackendProcess];
+    const failing = opened.add(await listen((_req, res) => void res.writeHead(500).end()));
     const app = ({ events }: Host): HostedApp => {
       const more = Array.from({ length: 12 }, (_, index) => ({ path: `/more/${index}`, service: 'shop' }));
       const router = serviceRouter({
-        services: { users: { backends: [users.url] }, shop: { backends: [shop.url] } },
+        services: {
+          users: { backends: [users.url] },
+          shop: { backends: [shop.url] },
+          // Its circuit stays closed, so the route is in trouble, and not the backend.
+          failing: { backends: [failing.url], circuit: { minimumRequests: 1_000 } },
+        },
         routes: [
           { path: '/users', service: 'users', rateLimit: '1000/1m' },
           { path: '/<b>shop', service: 'shop' },
-          { name: 'broken', path: '/broken', respond: { status: 500 } },
+          { name: 'broken', path: '/broken', service: 'failing' },
           ...more,
         ],
         events,
@@ -344,7 +350,7 @@ describeInChromium('the status page in Chromium', () => {
     };
     gateway = await openGateway([users.url], {}, app);
     await open();
-    expect(await page.locator('#backend-rows .service').allInnerTexts()).toEqual(['users', 'shop']);
+    expect(await page.locator('#backend-rows .service').allInnerTexts()).toEqual(['users', 'shop', 'failing']);
     for (let i = 0; i < 30; i += 1) {
       await ask(`${gateway.url}/users/42`);
       await ask(`${gateway.url}/broken`);
@@ -354,7 +360,7 @@ describeInChromium('the status page in Chromium', () => {
     await eventually('the headline names it', async () => trouble.test(await title.innerText()), PATIENCE_MS);
     const rows = page.locator('#route-rows tr');
     // The headline may come before all requests are counted.
-    const all = /broken.*\/broken.*responds 500.*30 \(100 %\)/s;
+    const all = /broken.*\/broken.*failing.*30 \(100 %\)/s;
     await eventually('its row counts all requests', async () => all.test(await rows.first().innerText()), PATIENCE_MS);
     expect(await rows.first().getAttribute('data-level')).toBe('bad');
     await page.locator('#routes').getByLabel('Filter').fill('1000/1m');
