@@ -19,11 +19,14 @@ const MAX_OPTIMISED_BYTES = 61_440;
  *   use afterwards, and V8 releases it late.
  * - TurboFan, the last of V8's compilers, optimises nothing. In a start it would optimise three functions that resolve paths of modules, which costs
  *   more than it gains, and 5 MB of the compiler.
+ *
+ * @param readsFile Whether the start reads a file of services and routes. Then TurboFan may optimise: what it skips now it would skip in reloads,
+ *   too, and reading a long file would take twice as long.
  */
-export function setForStart(): void {
+export function setForStart(readsFile = false): void {
   setFlagsFromString('--semi-space-growth-factor=1');
   // With `--no-turbofan`, functions that were called often during the start would never be optimised.
-  setFlagsFromString('--max-optimized-bytecode-size=0');
+  if (!readsFile) setFlagsFromString('--max-optimized-bytecode-size=0');
 }
 
 /** V8's defaults: the young generation grows with the load, and TurboFan optimises. */

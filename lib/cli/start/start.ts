@@ -60,7 +60,7 @@ export const start: Command = {
     env.EXPRESSWAY_ENV_PROPER = proper.join(',');
     env.EXPRESSWAY_NEEDS_BACKENDS = '1';
     requirePackages(gatewayPackages(env), 'start');
-    setForStart();
+    setForStart(Boolean(env.GATEWAY_CONFIG?.trim()));
     // From here on, this process is the gateway: it reads the environment and handles signals.
     const { runGateway } = await import('../../gateway/run-gateway.ts');
     await runGateway();
