@@ -59,6 +59,8 @@ export class Exchange {
   errorBody: ((exchange: Exchange, cause: Cause, detail: string | undefined) => ErrorBody | undefined) | undefined;
   /** Names, in lower case, of request headers that authentication wrote. They are not the client's, even if it sent the same value. */
   writtenHeaders: Set<string> | undefined;
+  /** Headers that the last backend got: names and values in turn. */
+  sentFields: readonly string[] | undefined;
   /** The changes of the route to the headers that the backend gets: names and values in turn. */
   changeHeaders: ((fields: string[], exchange: Exchange) => void) | undefined;
   /** Name of the `serviceRouter()` route that matched the request. */

@@ -91,6 +91,7 @@ export class Failover implements AttemptOwner, Waiter {
     const body = this.#body;
     const { rules } = this.#parts;
     const head = requestHead(exchange, backend.authority, rules, body?.length ?? 0, body?.isDecoded === true);
+    exchange.sentFields = head?.fields;
     if (head === undefined) this.#owner.reject(BAD_TARGET);
     else this.#choice.take(backend, head);
     return head;

@@ -123,11 +123,8 @@ function mappingOf(exchange: Exchange): UrlMapping {
 
 const PREFIX = 'x-forwarded-prefix';
 
-/** `X-Forwarded-Prefix` as the backend got it. The gateway does not forward the one of an untrusted client. */
-function toldPrefix({ req, peerTrusted, writtenHeaders }: Exchange): string {
-  const value = req.headers[PREFIX];
-  if (value === undefined) return '';
-  const isForwarded =
-    peerTrusted || writtenHeaders?.has(PREFIX) === true || value !== req.headersDistinct[PREFIX]?.join(', ');
-  return isForwarded ? (firstEntry(value) ?? '').replace(/\/+$/, '') : '';
+/** `X-Forwarded-Prefix` as the backend got it. */
+function toldPrefix({ sentFields = [] }: Exchange): string {
+  const at = sentFields.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === PREFIX);
+  return (firstEntry(at === -1 ? undefined : sentFields[at + 1]) ?? '').replace(/\/+$/, '');
 }
