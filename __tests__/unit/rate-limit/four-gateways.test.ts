@@ -17,7 +17,7 @@ const TURN_MS = 2;
 const LONGEST_MS = TIMEOUT_MS + 3 * TURN_MS;
 const GATEWAYS = 4;
 /** The failures of all tests repeat after three windows at most: two rounds, and the first window. */
-const WINDOWS = 8;
+const WINDOWS = 7;
 const LONGEST_STALL_MS = 300;
 const START = 1_790_000_000_000;
 
