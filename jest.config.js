@@ -25,7 +25,7 @@ export default {
   },
   // What is slow because the machine is busy has not failed.
   testTimeout: 180_000,
-  // Suites wait for processes, sockets and Redis longer than they compute. On two cores, 5 workers took 326 s, and 7 took 304 s.
+  // Suites wait for processes, sockets and Redis longer than they compute. On two cores, 5 workers took 326 s, and 7 took 298 s.
   maxWorkers: 3 * availableParallelism() + 1,
   testSequencer: '<rootDir>/__tests__/jest.sequencer.js',
   // The modules of a suite stay in memory after it: one process for all of them grows beyond 1 GB, and is slow by then.
