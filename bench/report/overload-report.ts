@@ -23,6 +23,9 @@ export interface OverloadRow {
   failure: string | undefined;
 }
 
+/** Of a latency in the chart. */
+const MOST_MS = 2_000;
+
 interface Line extends OverloadPoint {
   readonly name: string;
   readonly capacity: number;
@@ -84,9 +87,10 @@ export function overloadPanels(rows: readonly OverloadRow[]): readonly LinePanel
       title: 'p99 of what was served, from when a request was due (2 s and more at the upper edge)',
       showX,
       showY: ms,
-      series: series(({ goodP99 }) => goodP99),
+      // Without a served request there is no latency, and 0 would look perfect.
+      series: series(({ good, goodP99 }) => (good === 0 ? MOST_MS : goodP99)),
       mark: 250,
-      most: 2_000,
+      most: MOST_MS,
     },
   ];
 }
