@@ -61,6 +61,18 @@ describe('accessLog', () => {
     if (format === 'json') expect(JSON.parse(line).status).toBe(200);
   });
 
+  test.each([
+    ['UTF-8', Buffer.from('Zürich 日本').toString('latin1'), 'Zürich 日本'],
+    ['Latin-1', 'Zürich', 'Zürich'],
+    ['a value that a middleware set', 'Ã¼ 日本', 'Ã¼ 日本'],
+    ['a control character in UTF-8', Buffer.from('a\u0085\u2028').toString('latin1'), 'a\\u0085\\u2028'],
+  ])('shows what the client sent in its characters: %s', (_, sent, shown) => {
+    const headers = { 'user-agent': sent, referer: sent, host: sent, 'x-name': sent };
+    const [line = ''] = written({ fields: ['X-Name'] }, finished({}, headers));
+    const { userAgent, referer, host, fields } = JSON.parse(line);
+    expect([userAgent, referer, host, fields['x-name']]).toEqual([shown, shown, shown, shown]);
+  });
+
   /** Every text of a request that something else than this package may have made. */
   const TEXTS = ['id', 'traceId', 'client', 'method', 'route', 'service', 'backend', 'upgrade'] as const;
 

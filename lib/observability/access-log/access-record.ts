@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { clientVersion } from '../../core/connection.ts';
 import type { LimiterMode } from '../../core/recorder.ts';
 import type { FinishedRequest } from '../request-record.ts';
-import { MAX_TARGET, MAX_TEXT, printable, REDACTED, type Redaction } from './redaction.ts';
+import { decodedField, MAX_TARGET, MAX_TEXT, printable, REDACTED, type Redaction } from './redaction.ts';
 
 /** Settings of one log. */
 export interface LineRules {
@@ -61,7 +61,7 @@ const maybeShown = (value: string | undefined): string | undefined => (value ===
 
 function header(req: IncomingMessage, name: string): string | undefined {
   const value = req.headers[name];
-  return value === undefined ? undefined : shown(String(value));
+  return value === undefined ? undefined : shown(decodedField(String(value)));
 }
 
 /** A URL without secrets and control characters, and of bounded length. It keeps one character more, so that `printable()` marks the cut. */
@@ -77,7 +77,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Access
     traceId: maybeShown(request.traceId),
     client: maybeShown(request.client),
     method: shown(request.method),
-    target: shownUrl(req.originalUrl ?? req.url ?? '', rules, MAX_TARGET),
+    target: shownUrl(decodedField(req.originalUrl ?? req.url ?? ''), rules, MAX_TARGET),
     protocol: `HTTP/${clientVersion(req)}`,
     host: header(req, 'host'),
     route: shown(request.route),
@@ -95,7 +95,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Access
     durationMs: ms(durationMs),
     gatewayMs: ms(durationMs - backendMs),
     backendMs: ms(backendMs),
-    referer: referer === undefined ? undefined : shownUrl(referer, rules, MAX_TEXT),
+    referer: referer === undefined ? undefined : shownUrl(decodedField(referer), rules, MAX_TEXT),
     userAgent: header(req, 'user-agent'),
     limits: limits.length === 0 ? undefined : limits.map(limitRecord),
     fields: rules.fields.length === 0 ? undefined : fieldsRecord(req, rules),

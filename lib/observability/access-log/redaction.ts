@@ -163,3 +163,17 @@ export function printable(text: string, maxLength: number): string {
   const short = text.length > maxLength ? `${text.slice(0, maxLength)}...` : text;
   return HAS_CONTROL.test(short) ? short.replace(CONTROL, escaped) : short;
 }
+
+const HAS_HIGH = /[\u0080-\u00ff]/;
+const BEYOND_LATIN_1 = /[\u0100-\uffff]/;
+const UTF_8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** What a client sent, in the characters that it meant. Node reads bytes as Latin-1; if they are well-formed UTF-8, the client meant that. */
+export function decodedField(value: string): string {
+  if (!HAS_HIGH.test(value) || BEYOND_LATIN_1.test(value)) return value;
+  try {
+    return UTF_8.decode(Buffer.from(value, 'latin1'));
+  } catch {
+    return value;
+  }
+}

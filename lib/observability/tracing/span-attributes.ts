@@ -2,7 +2,7 @@ import { clientVersion, foldAddress } from '../../core/connection.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { causeOf, type Outcome } from '../../core/outcome.ts';
 import type { AttemptHead } from '../../core/recorder.ts';
-import { MAX_TARGET, MAX_TEXT, printable, type Redaction } from '../access-log/redaction.ts';
+import { decodedField, MAX_TARGET, MAX_TEXT, printable, type Redaction } from '../access-log/redaction.ts';
 import type { Attributes } from './tracing-api.ts';
 
 // Names and rules are those of OpenTelemetry's semantic conventions for HTTP spans, as of their stable form.
@@ -19,18 +19,18 @@ export function serverAttributes(exchange: Exchange, route: string | undefined, 
   const { req, clientAddress } = exchange;
   const { headers, socket } = req;
   const attributes: Attributes = methodAttributes(req.method, rules);
-  const { path, query } = parts(req.originalUrl ?? req.url ?? '');
+  const { path, query } = parts(decodedField(req.originalUrl ?? req.url ?? ''));
   attributes['url.path'] = shownPath(path, rules);
   if (rules.query && query !== '') attributes['url.query'] = shownQuery(query, rules);
   attributes['url.scheme'] = exchange.scheme;
   const host = exchange.trustedField('x-forwarded-host') || headers.host;
-  if (host !== undefined) Object.assign(attributes, hostAttributes(printable(host, MAX_TEXT)));
+  if (host !== undefined) Object.assign(attributes, hostAttributes(printable(decodedField(host), MAX_TEXT)));
   if (clientAddress !== undefined) attributes['client.address'] = printable(clientAddress, MAX_TEXT);
   const peer = foldAddress(socket.remoteAddress);
   if (peer !== undefined) attributes['network.peer.address'] = peer;
   attributes['network.protocol.version'] = clientVersion(req).replace('2.0', '2');
   const agent = headers['user-agent'];
-  if (agent !== undefined) attributes['user_agent.original'] = printable(agent, MAX_TEXT);
+  if (agent !== undefined) attributes['user_agent.original'] = printable(decodedField(agent), MAX_TEXT);
   if (route !== undefined) attributes['http.route'] = route;
   return attributes;
 }
