@@ -4,7 +4,16 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import express from 'express';
 import { SignJWT } from 'jose';
 import type { Middleware } from '../../lib/core/http.ts';
-import { apiKeyAuth, basicAuth, forwardAuth, jwtAuth, roundRobinProxy, upgradeHandler } from '../../lib/index.ts';
+import {
+  type Authenticator,
+  apiKeyAuth,
+  basicAuth,
+  forwardAuth,
+  jwtAuth,
+  roundRobinProxy,
+  serviceRouter,
+  upgradeHandler,
+} from '../../lib/index.ts';
 import { RawClient, type RawMessage } from '../support/raw-client.ts';
 import { listen } from '../support/servers.ts';
 
@@ -20,16 +29,21 @@ async function serve(listener: RequestListener) {
   return server;
 }
 
-/** A gateway with a middleware before its proxy, and a backend that responds with the headers that it got, WebSockets too. */
-async function behind(auth: Middleware): Promise<(...lines: string[]) => Promise<RawMessage>> {
+/** A gateway with a middleware before its proxy. */
+const behind = (auth: Middleware) => before((backend) => [auth, proxyTo(backend)]);
+
+/** A gateway with middlewares before a backend that responds with the headers that it got, WebSockets too. */
+async function before(
+  middlewares: (backend: string) => Middleware[],
+  trustProxy = false,
+): Promise<(...lines: string[]) => Promise<RawMessage>> {
   const backend = await serve((req, res) => res.end(JSON.stringify(req.headers)));
   backend.server.on('upgrade', (req, socket) => {
     const head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket';
     socket.end(`${head}\r\nX-Got: ${JSON.stringify(req.headers)}\r\n\r\n`);
   });
-  const proxy = roundRobinProxy({ backends: [backend.url] });
-  open.push(proxy);
-  const app = express().use(auth as never, proxy);
+  const app = express().set('trust proxy', trustProxy && 'loopback');
+  app.use(middlewares(backend.url) as never);
   const gateway = await serve(app);
   gateway.server.on('upgrade', upgradeHandler(app));
   return async (...lines) => {
@@ -41,6 +55,12 @@ async function behind(auth: Middleware): Promise<(...lines: string[]) => Promise
     client.close();
     return response;
   };
+}
+
+function proxyTo(backend: string): Middleware {
+  const proxy = roundRobinProxy({ backends: [backend] });
+  open.push(proxy);
+  return proxy;
 }
 
 const got = ({ content }: RawMessage): IncomingHttpHeaders => JSON.parse(content.toString());
@@ -88,6 +108,72 @@ describe('a client that claims an identity', () => {
       expect((await ask('Connection: upgrade', 'Upgrade: websocket')).status).toBe(401);
     },
   );
+});
+
+describe('a client that claims an identity on a route without authentication', () => {
+  const confirms = 'http://127.0.0.1:8/';
+  const declared: [string, Authenticator, string][] = [
+    ['apiKey', { apiKey: { keys: [{ sha256, consumer: 'acme' }] } }, 'x-consumer'],
+    ['basic', { basic: { users: {}, consumerHeader: 'x-who' } }, 'x-who'],
+    ['jwt', { jwt: { secret: SECRET, claimHeaders: { 'X-User': 'sub' } } }, 'x-user'],
+    ['clientCert', { clientCert: { headers: { 'x-certified': 'subject' } } }, 'x-certified'],
+    ['forwardAuth', { forwardAuth: { url: confirms, responseHeaders: ['X-Mail'] } }, 'x-mail'],
+    ['consumer of forwardAuth', { forwardAuth: { url: confirms, consumerHeader: 'X-Login' } }, 'x-login'],
+  ];
+
+  const names = (response: RawMessage) =>
+    Object.keys(JSON.parse(response.field('x-got') ?? response.content.toString()));
+
+  function routed(authenticator: Authenticator, trustProxy = false, first: Middleware[] = []) {
+    return before((backend) => {
+      const router = serviceRouter({
+        services: { all: { backends: [backend] } },
+        routes: [{ path: '/in', service: 'all', authentication: authenticator }, { service: 'all' }],
+      });
+      open.push(router);
+      return [...first, router];
+    }, trustProxy);
+  }
+
+  test.each(declared)(
+    '%s: the backend does not get it, in any spelling, WebSockets included',
+    async (...[, one, name]) => {
+      const ask = await routed(one);
+      const spellings = [name, name.replace('-', '_'), name.replace('-', '.'), name.toUpperCase()];
+      const claims = spellings.map((spelling) => `${spelling}: root`);
+      for (const more of [[], [`Connection: close, ${name}`], ['Connection: upgrade', 'Upgrade: websocket']]) {
+        const got = names(await ask(...claims, ...more, 'X-Other: kept', 'Authorization: mine'));
+        expect(got).toEqual(expect.arrayContaining(['x-other', 'authorization']));
+        expect(got.filter((other) => other.replaceAll(/[^a-z]/g, '-') === name)).toEqual([]);
+      }
+    },
+  );
+
+  test.each(declared)('%s: what a trusted peer sends stays, and what a middleware wrote', async (...[, one, name]) => {
+    const fromPeer = await routed(one, true);
+    expect(names(await fromPeer(`${name}: root`))).toContain(name);
+    const written: Middleware = (req, _res, next) => {
+      req.headers[name] = 'alice';
+      next();
+    };
+    const ask = await routed(one, false, [written]);
+    const got = names(await ask(`${name}: root`, `${name.replace('-', '_')}: root`));
+    expect(got.filter((other) => other.replaceAll(/[^a-z]/g, '-') === name)).toEqual([name]);
+  });
+
+  test('credentials that a service of forwardAuth() replaces are not taken for an identity', async () => {
+    const ask = await routed({ forwardAuth: { url: confirms, responseHeaders: ['authorization', 'cookie'] } });
+    expect(names(await ask('Authorization: mine', 'Cookie: a=b'))).toEqual(
+      expect.arrayContaining(['authorization', 'cookie']),
+    );
+  });
+
+  test('X-Consumer of a client never passes a proxy without any authentication', async () => {
+    const ask = await behind((_req, _res, next) => next());
+    expect(names(await ask('X-Consumer: root', 'X_Consumer: root'))).toEqual(
+      expect.not.arrayContaining(['x-consumer', 'x_consumer']),
+    );
+  });
 });
 
 describe('tokens', () => {

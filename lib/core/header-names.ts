@@ -99,6 +99,8 @@ const NAMES: ReadonlySet<string> = new Set([
   'remote-name',
   'remote-email',
   'remote-groups',
+  // As apiKeyAuth() and basicAuth() name it.
+  'x-consumer',
   'x-anonymous-consumer',
   'x-userinfo',
   'x-endpoint-api-userinfo',

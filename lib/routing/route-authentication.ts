@@ -53,6 +53,21 @@ export const authenticatorCheck: Check = group<Authenticator, object>(
     Object.keys(one).length === 1 ? [] : ['must have exactly one of jwt, apiKey, basic, clientCert and forwardAuth'],
 );
 
+/** Credentials of clients, which services of `forwardAuth` replace. A client may send its own to another route. */
+const CREDENTIALS: ReadonlySet<string> = new Set(['authorization', 'cookie']);
+
+/** The request headers in which an authenticator tells backends who a client is. */
+export function identityHeadersOf({ jwt, apiKey, basic, clientCert, forwardAuth: forward }: Authenticator): string[] {
+  return [
+    ...Object.keys(jwt?.claimHeaders ?? {}),
+    ...[apiKey, basic].flatMap((one) =>
+      one === undefined ? [] : (one.consumerHeader ?? apiKeyAuthDefaults.consumerHeader),
+    ),
+    ...Object.keys(clientCert?.headers ?? {}),
+    ...[forward?.responseHeaders ?? [], forward?.consumerHeader ?? []].flat(),
+  ].filter((name) => !CREDENTIALS.has(name.toLowerCase()));
+}
+
 /** An authenticator in use. */
 export interface RunningAuthenticator {
   readonly middleware: AuthenticationMiddleware;

@@ -22,6 +22,8 @@ import type { UndecidedRequests } from './undecided-requests.ts';
 export interface RouteParts {
   readonly services: ReadonlyMap<string, SharedProxy>;
   readonly limiters: readonly RouteLimiter[];
+  /** Removes the identity that a client claims, before the route authenticates it. */
+  readonly dropClaims: Middleware | undefined;
   readonly authenticate: Middleware | undefined;
   readonly breaker: CircuitBreaker | undefined;
   readonly undecided: UndecidedRequests;
@@ -44,7 +46,7 @@ export interface Route {
 
 /** Chains the steps for the requests of a route, in order. Steps that the route does not use are left out. */
 export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
-  const { limiters, authenticate, breaker, events, undecided } = parts;
+  const { limiters, dropClaims, authenticate, breaker, events, undecided } = parts;
   // Limits by address come before authentication, so that guessing is limited. The others need the consumer.
   const early = limiters.filter((one) => one.isByAddress);
   const late = limiters.filter((one) => !one.isByAddress);
@@ -56,6 +58,7 @@ export function makeRoute(options: RouteOptions, parts: RouteParts): Route {
   const chain = [
     gate,
     cors?.actual,
+    dropClaims,
     options.requestTimeoutMs && requestTimeout(options.requestTimeoutMs, events),
     mayWait && undecided.enter,
     ...early.map((one) => one.middleware),

@@ -1,8 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { CircuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
 import { type RoundRobinProxy, type SharedProxy, sharedProxy } from '../proxy/round-robin-proxy.ts';
+import { dropsClaimedIdentity } from './claimed-identity.ts';
 import { type Declaration, type ServiceOptions, serviceRouterDefaults } from './declaration.ts';
-import { makeRoute, type Route, routeBreaker } from './route.ts';
+import { makeRoute, type Route, type RouteParts, routeBreaker } from './route.ts';
 import { type Authenticator, type RunningAuthenticator, startAuthenticator } from './route-authentication.ts';
 import type { RouteLimit } from './route-limit.ts';
 import { keepsLimiter, type LimiterParts, RouteLimiter } from './route-limiter.ts';
@@ -109,8 +110,12 @@ export class RoutesInUse {
         this.#kept.services.get(name, options, () => sharedProxy({ ...options, name, events: shared.events }));
       }
       const services = new Map([...this.#kept.services.all].map(([name, { running }]) => [name, running]));
+      const dropClaims = dropsClaimedIdentity(declaration);
       this.table = new RouteTable(
-        declaration.routes.map((match) => ({ route: this.#route(match, services, declaration, shared), match })),
+        declaration.routes.map((match) => ({
+          route: this.#route(match, { services, dropClaims }, declaration, shared),
+          match,
+        })),
       );
     } catch (error) {
       void closeAll(this.#addedParts());
@@ -186,7 +191,7 @@ export class RoutesInUse {
 
   #route(
     options: RouteOptions,
-    services: ReadonlyMap<string, SharedProxy>,
+    parts: Pick<RouteParts, 'services' | 'dropClaims'>,
     { rateLimits = {}, authentication = {} }: Declaration,
     shared: LimiterParts,
   ): Route {
@@ -199,7 +204,7 @@ export class RoutesInUse {
     });
     const authenticator = this.#authenticator(name, options.authentication, authentication, shared);
     return makeRoute(options, {
-      services,
+      ...parts,
       limiters,
       authenticate: authenticator?.middleware,
       breaker: this.#kept.breakers.get(name, options.circuit, () => routeBreaker(options, shared.events)),

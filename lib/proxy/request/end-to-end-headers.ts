@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { GatewayError } from '../../core/errors.ts';
+import type { Exchange } from '../../core/exchange.ts';
 import type { HeaderNames } from '../../core/header-names.ts';
 import { HOP_BY_HOP, isWritten, namedInConnection } from './hop-by-hop.ts';
 
@@ -126,6 +127,13 @@ function currentFields(
     current.set(LOST_BY_NODE, { name: LOST_BY_NODE, value: lost.values.join(', '), isOwn: false });
   }
   return current;
+}
+
+/** Whether a header is the client's: no middleware wrote it. If one wrote the very text that the client sent, it must be in `writtenHeaders`. */
+export function isOfClient({ req, writtenHeaders }: Exchange, name: string): boolean {
+  const lines = req.headersDistinct[name];
+  if (lines === undefined || !isAsReceived(req.headers[name], lines) || writtenHeaders?.has(name)) return false;
+  return !namedInConnection(req.headers.connection).has(name) || !isWritten(req, name);
 }
 
 /** Whether Node made a value of these lines. It keeps only the first line of some headers, and joins cookies by a semicolon. */
