@@ -67,6 +67,7 @@ describe('errors', () => {
     ['application/problem+json, text/html;q=0.5', 'application/problem+json'],
     ['image/png', 'application/problem+json'],
     ['text/html;q=0', 'application/problem+json'],
+    [`text/html${',a/a;q=0.1'.repeat(200)}`, 'application/problem+json'],
   ])('a client that accepts %s gets %s', async (accept, expected) => {
     const { response, type } = await get(`${await gateway({ errors: {} })}/none`, accept);
     expect([response.status, type, response.headers.get('vary')]).toEqual([404, expected, 'Accept']);

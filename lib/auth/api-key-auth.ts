@@ -184,12 +184,18 @@ function withoutParameter(url: string, name: string): { readonly value: string |
     .slice(start + 1)
     .split('&')
     .filter((pair) => {
-      const [known] = new URLSearchParams(pair);
-      if (known?.[0] !== name) return true;
-      value ??= known[1];
+      if (!isNamed(pair, name)) return true;
+      value ??= new URLSearchParams(pair).values().next().value;
       return false;
     });
   return { value, rest: url.slice(0, start) + (kept.length > 0 ? `?${kept.join('&')}` : '') };
+}
+
+/** Whether a pair of a query has a name, as `URLSearchParams` reads it. Most names need no decoding, which takes 1 µs for each of thousands. */
+function isNamed(pair: string, name: string): boolean {
+  const equals = pair.indexOf('=');
+  const written = equals === -1 ? pair : pair.slice(0, equals);
+  return /[%+?]/.test(written) ? new URLSearchParams(pair).keys().next().value === name : written === name;
 }
 
 const LOOK_EVERY_MS = 1_000;

@@ -61,6 +61,9 @@ export const errorResponseCheck: Check = group<ErrorResponseOptions, object>(
   { html: optional(page), pages: optional(pages) },
 );
 
+/** Browsers send less than 200 characters. The time that Express takes for an `Accept` grows with its length. */
+const LONGEST_ACCEPT = 1_024;
+
 /**
  * Writes the gateway's own responses as the client prefers them: as a problem document (RFC 9457), as HTML or as plain text.
  *
@@ -70,6 +73,8 @@ export function errorBodies({ html, pages: others = {} }: ErrorResponseOptions):
   const standard = html === undefined ? PLAIN_PAGE : pageOf('html', html);
   const special = new Map(Object.entries(others).map(([name, one]) => [name, pageOf(`pages.${name}`, one)]));
   return (exchange, cause, detail = '') => {
+    // A client over its limit must not cost much.
+    if ((exchange.req.headers.accept?.length ?? 0) > LONGEST_ACCEPT) return undefined;
     const type = exchange.req.accepts?.(['application/problem+json', 'application/json', 'text/html', 'text/plain']);
     if (type !== 'text/html' && type !== 'text/plain') return undefined;
     const { status, title } = CAUSES[cause];

@@ -30,6 +30,13 @@ export function replacePrefix(path: string, prefix: string, replacement: string)
   return start === '' ? `/${rest.replace(/^\/+/, '')}` : start + rest;
 }
 
+/** A path without slashes at its end. A regular expression would take quadratic time for many slashes. */
+export function withoutSlashesAtEnd(path: string): string {
+  let end = path.length;
+  while (path[end - 1] === '/') end -= 1;
+  return path.slice(0, end);
+}
+
 /** The target that is forwarded. `*`, the target of `OPTIONS` for a whole server, has no path to rewrite. */
 export function rewriteTarget(target: string, prefix: string, rewrite: RewriteOptions): string {
   if (!target.startsWith('/')) return target;

@@ -11,7 +11,7 @@ import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { AddressList } from '../rate-limit/address-list.ts';
 import { corsMiddleware } from './cors.ts';
 import { type Forwarder, forwarder } from './forwarder.ts';
-import { type RewriteOptions, rewriteTarget } from './rewrite.ts';
+import { type RewriteOptions, rewriteTarget, withoutSlashesAtEnd } from './rewrite.ts';
 import type { RouteLimiter } from './route-limiter.ts';
 import { prefixOf } from './route-match.ts';
 import { type RouteOptions, routeName } from './route-options.ts';
@@ -146,7 +146,7 @@ function requestChanges(options: RouteOptions): Middleware | undefined {
         if (req.headers['x-forwarded-prefix'] !== undefined)
           exchange.writtenHeaders = (exchange.writtenHeaders ?? new Set()).add('x-forwarded-prefix');
         // Express has removed the path at which the router is mounted.
-        req.headers['x-forwarded-prefix'] = outer.replace(/\/+$/, '') + (exchange.req.baseUrl ?? '') + prefix;
+        req.headers['x-forwarded-prefix'] = withoutSlashesAtEnd(outer) + (exchange.req.baseUrl ?? '') + prefix;
       }
       req.url = rewriteTarget(req.url ?? '/', prefix, rewrite);
       if (rewrite.hostname !== undefined) req.headers.host = rewrite.hostname;

@@ -64,7 +64,7 @@ const rooted = (path: string): string => `/${path.replace(/^[/\\]+/, '')}`;
 /** The value of `Refresh`: seconds, and perhaps a URL. */
 export function publicRefresh(value: string, mapping: UrlMapping): string {
   const [, start = '', quote = '', url] =
-    /^(\s*[\d.]+\s*[;,]\s*(?:url\s*=\s*)?)(["']?)(.*?)["']?\s*$/is.exec(value) ?? [];
+    /^(\s*[\d.]+\s*[;,]\s*(?:url\s*=\s*)?)(["']?)(.*?)["']?$/is.exec(value.trimEnd()) ?? [];
   return !url ? value : start + quote + publicUrl(url, mapping) + quote;
 }
 
