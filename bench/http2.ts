@@ -1,9 +1,10 @@
 /**
- * CPU per request of the suite over HTTP/2, over HTTP/1.1 with TLS, and of fast-gateway on Node's own HTTP/2 server, in turns, also to `results/http2.json`:
+ * CPU per request of the suite over HTTP/2, over HTTP/1.1 with TLS, and of fast-gateway on Node's own HTTP/2 server, bare and with the
+ * same features. In turns, also to `results/http2.json`:
  * `node --conditions=expressway-source bench/http2.ts [rounds] [requests]`. Needs h2load (Debian: nghttp2-client), and `npm ci` in `bench` for fast-gateway.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,7 +54,8 @@ const children: ChildProcess[] = [];
 async function started(args: readonly string[], env: Readonly<Record<string, string>>): Promise<number> {
   const child = spawn(process.execPath, args, {
     env: { ...process.env, NODE_ENV: 'production', ...env },
-    stdio: 'ignore',
+    // The access log of the suite goes to standard output.
+    stdio: ['ignore', openSync(join(folder, `${children.length}.log`), 'w'), 'ignore'],
   });
   children.push(child);
   return child.pid as number;
@@ -69,6 +71,7 @@ async function suite(http2: 'on' | 'off') {
     RATE_LIMIT_MAX: '1000000000',
     RATE_LIMIT_WINDOW_MS: '1000',
     LOG_LEVEL: 'error',
+    ACCESS_LOG: 'json',
     TLS_CERT: files.cert,
     TLS_KEY: files.key,
     HTTP2: http2,
@@ -76,9 +79,10 @@ async function suite(http2: 'on' | 'off') {
   return { port, pid };
 }
 
-async function fastGateway() {
+async function fastGateway(...log: string[]) {
   const port = await freePort();
-  const pid = await started([here('targets/fast-gateway-http2.ts'), String(port), files.cert, files.key, origin], {});
+  const script = here('targets/fast-gateway-http2.ts');
+  const pid = await started([script, String(port), files.cert, files.key, origin, ...log], {});
   return { port, pid };
 }
 
@@ -87,6 +91,11 @@ const targets = [
   { name: 'suite, HTTP/1.1 with TLS', load: ['-c', '64', '-m', '1', '--h1'], ...(await suite('off')) },
   { name: 'suite, HTTP/2', load: MULTIPLEXED, ...(await suite('on')) },
   { name: 'fast-gateway, node:http2', load: MULTIPLEXED, ...(await fastGateway()) },
+  {
+    name: 'fast-gateway with limiter, breaker, metrics and log, node:http2',
+    load: MULTIPLEXED,
+    ...(await fastGateway(join(folder, 'access.log'))),
+  },
 ];
 
 async function measured({ name, load, port, pid }: (typeof targets)[number], count: number): Promise<number> {
@@ -129,7 +138,7 @@ try {
       ratio,
     });
     process.stdout.write(
-      `${name.padEnd(28)}${median(own).toFixed(1).padStart(8)} µs/request${ratio.toFixed(2).padStart(8)} ÷ HTTP/1.1\n`,
+      `${name.padEnd(64)}${median(own).toFixed(1).padStart(8)} µs/request${ratio.toFixed(2).padStart(8)} ÷ HTTP/1.1\n`,
     );
   }
   writeFileSync(here('results/http2.json'), resultText({ ...facts, targets: summary }));

@@ -1,56 +1,8 @@
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { rateLimit } from 'express-rate-limit';
-import gateway from 'fast-gateway';
-import CircuitBreaker from 'opossum';
+import type { Server } from 'node:http';
 import { announceTarget, backendOrigins } from '../harness/target-side.ts';
-import { accessLog, durations } from './http-parts.ts';
+import { featuredGateway } from './fast-gateway-features.ts';
 
-// Limiter and breaker as its demos show. The first argument is the file of the access log, the others are the backends.
-
-type ProxyCall = [
-  req: IncomingMessage & { ip?: string | undefined },
-  res: ServerResponse,
-  url: string,
-  proxy: (...args: unknown[]) => void,
-  options: object,
-];
+// The first argument is the file of the access log, the others are the backends.
 
 const [file = '', ...rest] = process.argv.slice(2);
-const origins = backendOrigins(rest);
-let cursor = 0;
-
-// Without its timeout, which would be a timer per request, and without percentiles, which nobody reads.
-const breaker = new CircuitBreaker(
-  ([req, res, url, proxy, options]: ProxyCall) =>
-    new Promise<void>((resolve, reject) => {
-      res.once('finish', () => (res.statusCode >= 500 ? reject(new Error('bad answer')) : resolve()));
-      res.once('close', resolve);
-      proxy(req, res, url, { ...options, base: origins[cursor++ % origins.length] });
-    }),
-  { timeout: false, errorThresholdPercentage: 60, resetTimeout: 10_000, rollingPercentilesEnabled: false },
-);
-breaker.fallback(([, res]: ProxyCall, error: { code?: string }) => {
-  if (error.code === 'EOPENBREAKER') res.writeHead(503).end();
-});
-
-const service = gateway({
-  middlewares: [
-    accessLog(file),
-    durations('/'),
-    (req: ProxyCall[0], _res: ServerResponse, next: () => void) => {
-      req.ip = req.socket.remoteAddress;
-      next();
-    },
-    // restana has no `trust proxy` to check.
-    rateLimit({
-      windowMs: 60_000,
-      limit: 1e9,
-      standardHeaders: 'draft-7',
-      legacyHeaders: false,
-      validate: { trustProxy: false },
-    }),
-  ],
-  routes: [{ prefix: '', target: origins[0] as string, proxyHandler: (...call: ProxyCall) => void breaker.fire(call) }],
-});
-
-announceTarget((await service.start(0, '127.0.0.1')) as Server);
+announceTarget((await featuredGateway(file, backendOrigins(rest)).start(0, '127.0.0.1')) as Server);

@@ -1,9 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { createSecureServer } from 'node:http2';
 import gateway from 'fast-gateway';
+import { featuredGateway } from './fast-gateway-features.ts';
 
-// Bare, on Node's own HTTP/2 server with its compatibility API: arguments are port, certificate, key and backend.
+// On Node's own HTTP/2 server with its compatibility API. Arguments are port, certificate, key, backend, and the file of the access log: without it, it is bare.
 
-const [port, cert, key, target] = process.argv.slice(2) as [string, string, string, string];
+const [port, cert, key, target, file] = process.argv.slice(2) as [string, string, string, string, string | undefined];
 const server = createSecureServer({ cert: readFileSync(cert), key: readFileSync(key), allowHTTP1: true });
-await gateway({ restana: { server }, routes: [{ prefix: '', target }] } as never).start(Number(port), '127.0.0.1');
+const service =
+  file === undefined
+    ? gateway({ restana: { server }, routes: [{ prefix: '', target }] } as never)
+    : featuredGateway(file, [target], server);
+await service.start(Number(port), '127.0.0.1');
