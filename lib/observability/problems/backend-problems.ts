@@ -15,7 +15,8 @@ const NEXT_STEPS: Readonly<Partial<Record<Cause, string>>> = {
   http_response_timeout: 'Find out why the backend takes so long, or raise RESPONSE_TIMEOUT_MS.',
   connection_read_timeout: 'Find out why the backend stops in the middle of responses, or raise IDLE_TIMEOUT_MS.',
   tls_certificate_error: 'Renew the certificate of the backend, or name its authority in BACKEND_CA.',
-  tls_protocol_error: 'Check whether the backend speaks TLS at this port: https:// or http:// in BACKENDS.',
+  tls_protocol_error:
+    'Check whether the backend speaks TLS at this port (https:// or http:// in BACKENDS), and accepts the certificate of the gateway (BACKEND_CERT).',
 };
 const SEE_ITS_LOG = 'Look into the log of the backend: its process runs, but these requests fail in it.';
 

@@ -176,12 +176,22 @@ export function backendConnector(
       socket.on('error', (broken: NodeJS.ErrnoException) => {
         Object.assign(broken, { [kBytesRead]: socket.bytesRead });
         if (broken.code === 'ECONNRESET' && !failsAtReset(socket)) hideReset(socket, broken);
+        else if (isTlsError(broken)) keepError(socket, broken);
       });
       callback(null, socket);
       // The socket has its parser now, and no response yet.
       correctHeads(socket);
     });
   };
+}
+
+/** An error of TLS after the handshake. With TLS 1.3, a backend refuses the gateway's certificate only then. */
+const isTlsError = ({ code }: NodeJS.ErrnoException): boolean => code?.startsWith('ERR_SSL_') === true;
+
+/** Closes the socket with this error later. Node leaves it open, and undici would call its end "other side closed". */
+function keepError(socket: Socket, error: Error): void {
+  const { destroy } = socket;
+  socket.destroy = () => destroy.call(socket, error);
 }
 
 /** Gives a reset another code until the socket is closed, so that an undici with another parser treats it like any other error. */

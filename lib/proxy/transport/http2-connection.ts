@@ -110,6 +110,11 @@ export class Http2Connection implements RequestConnection {
     this.#late = setTimeout(() => setImmediate(() => this.#noSettings()), timeoutMs).unref();
     const session = connect(origin, { ...sessionOptions, createConnection: () => socket });
     this.#session = session;
+    // Node ends the session at an error of TLS without an event, and leaves the socket open.
+    socket.once('error', (error) => {
+      this.#error ??= error;
+      socket.destroy();
+    });
     session.once('connect', () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
     session.on('remoteSettings', ({ maxConcurrentStreams = MOST_STREAMS }) => {
       this.#most = Math.min(maxConcurrentStreams, MOST_STREAMS);
