@@ -13,6 +13,7 @@ import { ask } from '../support/ask.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 import { accepts } from '../support/servers.ts';
+import { rawTunnel, SWITCHING } from '../support/tunnels.ts';
 
 const ANY_PORT = { HOST: '127.0.0.1', PORT: '0', ADMIN_PORT: '0' };
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
@@ -77,6 +78,8 @@ describe('SIGTERM', () => {
     const silent = await RecorderBackend.start((connection, { target }) => {
       if (target === '/events') {
         connection.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: one\n\n');
+      } else if (target === '/stuck') {
+        connection.pause().write(SWITCHING);
       }
     });
     closers.push(() => silent.close());
@@ -89,10 +92,14 @@ describe('SIGTERM', () => {
     closers.push(() => socket.terminate());
     await once(socket, 'open');
     const [waits, streams] = [await connectTo(requests.port), await connectTo(requests.port)];
+    // The backend does not read, so the gateway still has bytes for it at the deadline.
+    const floods = await rawTunnel(requests.port, '/stuck');
+    closers.push(() => floods.close());
+    floods.socket.write(Buffer.alloc(64 * 1_048_576));
     waits.send(GET);
     streams.send('GET /events HTTP/1.1\r\nHost: a\r\n\r\n');
     await streams.until((bytes) => bytes.includes('data: one'));
-    await requests.running(2);
+    await requests.running(3);
 
     const closed = once(socket, 'close');
     webSockets.proc.kill('SIGTERM');
@@ -110,7 +117,7 @@ describe('SIGTERM', () => {
     expect(webSockets.proc.stdout).toMatch(
       /"level":"warn".*"requests":0,"streams":0,"upgrades":1,"msg":"shutdown time/,
     );
-    expect(requests.proc.stdout).toMatch(/"level":"warn".*"requests":1,"streams":1,"upgrades":0,"msg":"shutdown time/);
+    expect(requests.proc.stdout).toMatch(/"level":"warn".*"requests":1,"streams":1,"upgrades":1,"msg":"shutdown time/);
   });
 
   test('is not ready during SHUTDOWN_LEAD_MS, but serves everything, new connections included', async () => {

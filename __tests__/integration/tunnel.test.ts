@@ -343,6 +343,19 @@ describe.each(PROTOCOLS)('over $name', (protocol) => {
       expect(gateway.proxy.status()).toEqual([]);
     });
 
+    test('closing the proxy ends soon a tunnel whose client has left, and whose backend does not read', async () => {
+      const tunnel = { closeTimeoutMs: 3_600_000, sendTimeoutMs: 0 };
+      const { backend, gateway, open } = await setup(rawSilence, { tunnel });
+      const client = await open();
+      onlyConnection(backend).pause();
+      const poured = pour(client.socket);
+      await standsStill('no more flows', () => poured.sent);
+      client.abort();
+      await client.closed();
+      await gateway.proxy.close();
+      expect(gateway.proxy.status()).toEqual([]);
+    });
+
     test.each(['client', 'backend'])(
       'closing the proxy flushes and ends tunnels, also of a %s that does not read',
       async (side) => {

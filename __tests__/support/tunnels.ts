@@ -31,16 +31,20 @@ export const rawSilence: Script = (socket, { fields }) => {
 };
 
 /** A client whose connection, or stream, is upgraded. */
-export async function tunnelOver({ connect }: Pick<Protocol, 'connect'>, port: number): Promise<TextClient> {
+export async function tunnelOver(
+  { connect }: Pick<Protocol, 'connect'>,
+  port: number,
+  target?: string,
+): Promise<TextClient> {
   const client = await connect(port);
-  client.send(upgradeRequest());
+  client.send(upgradeRequest('', target));
   const { status } = await client.response();
   if (status !== 101) throw new Error(`not upgraded: ${status}`);
   return client;
 }
 
 /** A client whose connection is upgraded. */
-export const rawTunnel = (port: number) => tunnelOver(RawClient, port) as Promise<RawClient>;
+export const rawTunnel = (port: number, target?: string) => tunnelOver(RawClient, port, target) as Promise<RawClient>;
 
 /** The one connection that the gateway has to a backend. */
 export function onlyConnection(backend: RecorderBackend): Socket {

@@ -61,6 +61,11 @@ export class Tunnel implements Watched {
     }
   }
 
+  /** Cuts off the backend if the client's connection is closed. */
+  cutWithoutClient(): void {
+    if (this.#client.destroyed) this.#backend.destroy();
+  }
+
   expired(): void {
     // At the first call there may be bytes left to send. At the second one, the other side does not read them.
     if (!this.#closing) {

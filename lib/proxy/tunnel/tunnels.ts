@@ -16,6 +16,9 @@ import { Tunnel } from './tunnel.ts';
 /** A 101 response has no framing (RFC 9110 §8.6, RFC 9112 §6.1): the bytes after it are not HTTP. */
 const FRAMING = new Set(['content-length', 'transfer-encoding']);
 
+/** Milliseconds in which a backend may read the last bytes of a client that has left, when the proxy closes. */
+const LAST_BYTES_MS = 100;
+
 /** The response with which a backend switched protocols. */
 export interface Switched {
   readonly backend: Backend;
@@ -90,11 +93,17 @@ export class Tunnels {
     for (const [tunnel, end] of this.#open) if (end === backend) tunnel.close();
   }
 
-  /** Closes all tunnels, also later ones. Resolves when none is left, after `closeTimeoutMs` at most. */
+  /** Closes all tunnels, also later ones. Resolves when none is left, after `closeTimeoutMs` at most, or sooner if the clients have left. */
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const tunnel of this.#open.keys()) tunnel.close();
-    if (this.#open.size > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.#open.size === 0) return;
+    // At the deadline of a shutdown all clients are gone, and a backend that does not read must not hold the process up.
+    const last = setTimeout(() => {
+      for (const tunnel of this.#open.keys()) tunnel.cutWithoutClient();
+    }, LAST_BYTES_MS).unref();
+    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    clearTimeout(last);
   }
 }
 
