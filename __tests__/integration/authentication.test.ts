@@ -183,6 +183,48 @@ describe('jwtAuth()', () => {
     expect([seen.status, seen.body.cause]).toEqual([503, 'authentication_unavailable']);
   });
 
+  test.each<[string, RequestListener]>([
+    ['responds with an error', (_req, res) => void res.writeHead(500).end()],
+    ['redirects', (_req, res) => void res.writeHead(302, { location: '/' }).end()],
+    ['responds with something else', (_req, res) => void res.end('<html>')],
+    ['closes connections', (req) => void req.socket.destroy()],
+  ])('an issuer that %s gets one request a second, whatever strangers send', async (_title, fails) => {
+    const { publicKey, privateKey } = await generateKeyPair('ES256');
+    const keys = [{ ...(await exportJWK(publicKey)), kid: 'one', alg: 'ES256' }];
+    const signed = async (kid: string) => ({
+      authorization: `Bearer ${await token({}, { alg: 'ES256', key: privateKey as never, kid })}`,
+    });
+    const [known, unknown] = [await signed('one'), await signed('none')];
+    let fetched = 0;
+    let isUp = false;
+    const url = await listen((req, res) => {
+      fetched += 1;
+      if (isUp) res.end(JSON.stringify({ keys }));
+      else fails(req, res);
+    });
+    const now = jest.spyOn(Date, 'now').mockReturnValue(Date.now());
+    const later = (ms: number) => now.mockReturnValue(Date.now() + ms);
+    try {
+      const auth = jwtAuth({ jwksUrl: `${url}/keys` });
+      const statuses = async (...all: (typeof known)[]) => {
+        const seen = [];
+        for (const one of all) seen.push((await ask(auth, one)).status);
+        return seen;
+      };
+      expect(await statuses(known, unknown, known)).toEqual([503, 503, 503]);
+      expect(fetched).toBe(1);
+      isUp = true;
+      later(1_000);
+      expect(await statuses(known, unknown)).toEqual([200, 401]);
+      isUp = false;
+      later(30_000);
+      expect(await statuses(unknown, unknown, known)).toEqual([503, 503, 200]);
+      expect(fetched).toBe(3);
+    } finally {
+      now.mockRestore();
+    }
+  });
+
   test('a token that names no key passes by any key of the set, as while keys are changed', async () => {
     const [first, second, other] = [1, 2, 3].map(() => generateKeyPairSync('ec', { namedCurve: 'P-256' }));
     const jwks = await Promise.all([first, second].map(async (one) => exportJWK(one?.publicKey as never)));

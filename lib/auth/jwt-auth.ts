@@ -23,13 +23,13 @@ import {
   unauthenticated,
   unavailable,
 } from './authentication.ts';
-import { ASYMMETRIC, fitsKey, HMAC, publicKeyProblems, verifiedByAny } from './jwt-keys.ts';
+import { ASYMMETRIC, fitsKey, HMAC, publicKeyProblems, restingAfterFailures, verifiedByAny } from './jwt-keys.ts';
 
 /** Options of {@link jwtAuth}. Give `jwksUrl`, `publicKey` or `secret`. */
 export interface JwtAuthOptions {
   /**
    * URL of the issuer's JSON Web Key Set. It is fetched on the first request, kept for `jwksMaxAgeMs`, and fetched again when a
-   * token names a key that it does not have, at most every 30 s. Default: none.
+   * token names a key that it does not have, at most every 30 s. After a failure, it is fetched at most once a second. Default: none.
    */
   jwksUrl?: string;
   /** Milliseconds for which a fetched key set is used. Default 600 000. */
@@ -215,7 +215,7 @@ class Verifier {
   }
 
   async #load(): Promise<(token: string) => Promise<Jose.JWTPayload>> {
-    const { createRemoteJWKSet, jwtVerify } = await import('jose');
+    const { createRemoteJWKSet, customFetch, jwtVerify } = await import('jose');
     const { jwksUrl, issuer, audience, clockToleranceMs, jwksMaxAgeMs, jwksTimeoutMs } = this.#options;
     const rules: Jose.JWTVerifyOptions = {
       algorithms: this.#algorithms(),
@@ -229,6 +229,7 @@ class Verifier {
     const keys = createRemoteJWKSet(new URL(jwksUrl as string), {
       cacheMaxAge: jwksMaxAgeMs,
       timeoutDuration: jwksTimeoutMs,
+      [customFetch]: restingAfterFailures(),
     });
     return async (token) => {
       const verify = async (by: typeof keys | Jose.CryptoKey) =>

@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import type { CryptoKey, errors, JWTPayload } from 'jose';
+import type { CryptoKey, errors, FetchImplementation, JWTPayload } from 'jose';
 
 /** Algorithms of a public key that are accepted. */
 export const ASYMMETRIC = [
@@ -59,4 +59,28 @@ export async function verifiedByAny(
     }
   }
   throw last;
+}
+
+/** Milliseconds after a failure in which a key set is not fetched again. */
+const REST_MS = 1_000;
+
+/**
+ * Makes a `fetch()` for a key set. For a second after a failure it fails at once, with the same error. jose itself would fetch for each request, so that
+ * strangers could send the issuer any number of requests while it is in trouble.
+ */
+export function restingAfterFailures(): FetchImplementation {
+  let error: unknown;
+  let restsUntil = 0;
+  return async (url, init) => {
+    if (Date.now() < restsUntil) throw error;
+    try {
+      const response = await fetch(url, init);
+      if (response.status !== 200) throw new Error(`the key set has the status ${response.status}`);
+      return Response.json(await response.json());
+    } catch (reason) {
+      error = reason;
+      restsUntil = Date.now() + REST_MS;
+      throw reason;
+    }
+  };
 }
