@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { ipKeyGenerator, MemoryStore, type Options, rateLimit } from 'express-rate-limit';
 import fc from 'fast-check';
-import { addressKey } from '../../lib/rate-limit/client-key.ts';
+import { addressKey } from '../../lib/core/address-key.ts';
 
 type AnyMiddleware = (req: object, res: object, next: (error?: unknown) => void) => Promise<void>;
 

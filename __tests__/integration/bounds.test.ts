@@ -194,28 +194,37 @@ describe('maximum of requests in flight', () => {
     expect((await next).status).toBe(200);
   });
 
-  test('maxInFlightPerClient: responds with 429 to the one client only', async () => {
-    const { backend, held } = await heldBackend();
-    const { port, proxy } = cleanup.add(
-      await proxyGateway({ backends: [backend.url], maxInFlightPerClient: 1 }, (app) => app.set('trust proxy', 1)),
-    );
-    const request = (client: string) => `GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: ${client}\r\n\r\n`;
-    const [first, again, other] = await Promise.all(
-      [1, 2, 3].map(async () => cleanup.add(await RawClient.connect(port))),
-    );
-    first?.send(request('192.0.2.1'));
-    await eventually('the first arrives', () => held.length === 1);
-    again?.send(request('192.0.2.1'));
-    const refused = await again?.response();
-    expect([refused?.status, refused?.field('retry-after')]).toEqual([429, '1']);
-    other?.send(request('192.0.2.2'));
-    await eventually('the other arrives', () => held.length === 2);
-    for (const { answer } of held) answer();
-    expect([(await first?.response())?.status, (await other?.response())?.status]).toEqual([200, 200]);
-    await eventually('nothing is in flight', () => proxy.load().inFlight === 0);
-    again?.send(request('192.0.2.1'));
-    await eventually('it may again', () => held.length === 3);
-    held[2]?.answer();
-    expect((await again?.response())?.status).toBe(200);
-  });
+  test.each([
+    ['address', '192.0.2.1', '192.0.2.1', '192.0.2.2'],
+    ['address with a port', '192.0.2.1:5000', '192.0.2.1:5001', '192.0.2.2:5000'],
+    ['IPv6 network', '2001:db8::1', '2001:db8:0:ff::2', '2001:db8:0:100::1'],
+    ['address inside', 'fd00::1', 'fd00::1', 'fd00::2'],
+    ['peer that forwards no address', 'forged', 'too', '192.0.2.1'],
+  ])(
+    'maxInFlightPerClient: responds with 429 to the one client only, by its %s',
+    async (_title, one, same, another) => {
+      const { backend, held } = await heldBackend();
+      const { port, proxy } = cleanup.add(
+        await proxyGateway({ backends: [backend.url], maxInFlightPerClient: 1 }, (app) => app.set('trust proxy', 1)),
+      );
+      const request = (client: string) => `GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: ${client}\r\n\r\n`;
+      const [first, again, other] = await Promise.all(
+        [1, 2, 3].map(async () => cleanup.add(await RawClient.connect(port))),
+      );
+      first?.send(request(one));
+      await eventually('the first arrives', () => held.length === 1);
+      again?.send(request(same));
+      const refused = await again?.response();
+      expect([refused?.status, refused?.field('retry-after')]).toEqual([429, '1']);
+      other?.send(request(another));
+      await eventually('the other arrives', () => held.length === 2);
+      for (const { answer } of held) answer();
+      expect([(await first?.response())?.status, (await other?.response())?.status]).toEqual([200, 200]);
+      await eventually('nothing is in flight', () => proxy.load().inFlight === 0);
+      again?.send(request(same));
+      await eventually('it may again', () => held.length === 3);
+      held[2]?.answer();
+      expect((await again?.response())?.status).toBe(200);
+    },
+  );
 });

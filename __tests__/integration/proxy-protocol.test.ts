@@ -190,7 +190,10 @@ describe('proxyProtocol()', () => {
     expect((await claims.response()).status).toBe(400);
   });
 
-  test('limits go by the address of the client: connections, and requests', async () => {
+  test.each([
+    ['address', 'TCP4', ['203.0.113.1', '203.0.113.2', '203.0.113.1'], '192.0.2.1'],
+    ['IPv6 network', 'TCP6', ['2001:db8::1', '2001:db8:0:100::1', '2001:db8:0:ff::2'], '2001:db8:9::1'],
+  ])('limits go by the %s of the client: connections, and requests', async (_title, family, clients, own) => {
     const limiter = ipRateLimit({ limit: 1 });
     cleanup.add(limiter);
     const limited = express().use(limiter, app);
@@ -201,14 +204,13 @@ describe('proxyProtocol()', () => {
     cleanup.add(running);
     const ask = async (from: string) => {
       const client = await clientOf(running.port);
-      client.send(`PROXY TCP4 ${from} 192.0.2.1 1 2\r\n${REQUEST}`);
+      client.send(`PROXY ${family} ${from} ${own} 1 2\r\n${REQUEST}`);
       return client;
     };
     const statuses = [];
-    for (const from of ['203.0.113.1', '203.0.113.2', '203.0.113.1'])
-      statuses.push((await (await ask(from)).response()).status);
+    for (const from of clients) statuses.push((await (await ask(from)).response()).status);
     expect(statuses).toEqual([200, 200, 429]);
-    const third = await ask('203.0.113.1');
+    const third = await ask(clients[0] as string);
     await third.closed();
     expect(third.pending).toHaveLength(0);
   });

@@ -1,5 +1,6 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
+import { clientNetwork } from '../core/address-key.ts';
 import { foldAddress } from '../core/connection.ts';
 import { notPromise } from '../core/http.ts';
 import { warnOfThrow } from '../core/warnings.ts';
@@ -31,23 +32,23 @@ export function watchConnections(
   });
 }
 
-/** The connections of one address. */
+/** The connections of one client. */
 interface Peer {
-  readonly address: string;
+  readonly client: string;
   open: number;
 }
 
-/** A connection with the address of its peer. Node no longer knows the address once a connection is closed. */
+/** A connection with the count of its peer. Node no longer knows the address once a connection is closed. */
 type Counted = Socket & Record<symbol, Peer | undefined>;
 
-/** Counts connections by the address of the peer, and closes new ones above the cap. */
+/** Counts connections by the address of the peer, or by its IPv6 network, and closes new ones above the cap. */
 export class ConnectionCap implements ConnectionWatcher {
   readonly #key = Symbol('expressway.peer');
   readonly #max: number;
   readonly #isUncapped: ((address: string) => boolean) | undefined;
   readonly #responses: ConnectionResponses;
-  /** Only addresses with open connections have an entry. */
-  readonly #byAddress = new Map<string, Peer>();
+  /** Only clients with open connections have an entry. */
+  readonly #byClient = new Map<string, Peer>();
 
   constructor(
     { maxConnectionsPerAddress, isUncapped }: Pick<HardenServerSettings, 'maxConnectionsPerAddress' | 'isUncapped'>,
@@ -62,7 +63,8 @@ export class ConnectionCap implements ConnectionWatcher {
     const address = foldAddress(socket.remoteAddress);
     // The peer has left already.
     if (address === undefined || this.#exempts(address)) return;
-    const peer = this.#byAddress.get(address) ?? { address, open: 0 };
+    const client = clientNetwork(address) ?? address;
+    const peer = this.#byClient.get(client) ?? { client, open: 0 };
     if (peer.open >= this.#max) {
       // Without a response, because that would cost too much.
       this.#responses.cut(
@@ -73,7 +75,7 @@ export class ConnectionCap implements ConnectionWatcher {
       return;
     }
     peer.open += 1;
-    this.#byAddress.set(address, peer);
+    this.#byClient.set(client, peer);
     (socket as Counted)[this.#key] = peer;
   }
 
@@ -92,6 +94,6 @@ export class ConnectionCap implements ConnectionWatcher {
     const peer = (socket as Counted)[this.#key];
     if (peer === undefined) return;
     peer.open -= 1;
-    if (peer.open === 0) this.#byAddress.delete(peer.address);
+    if (peer.open === 0) this.#byClient.delete(peer.client);
   }
 }

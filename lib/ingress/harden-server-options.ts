@@ -51,7 +51,7 @@ export interface HardenServerOptions {
    */
   maxConnections?: number;
   /**
-   * Connections of one peer address at a time; the server closes more at once. 0 for any number.
+   * Connections of one peer address at a time, or of one public IPv6 network (/56); the server closes more at once. 0 for any number.
    * @default 1000
    */
   maxConnectionsPerAddress?: number;

@@ -1,5 +1,6 @@
 import type { Backend } from '../backends/backend.ts';
 import type { Slot } from '../backends/slot.ts';
+import { countedClient } from '../core/address-key.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { isEventStream } from '../core/http.ts';
 import { type Completed, type Failed, judge, type Outcome, type Verdict } from '../core/outcome.ts';
@@ -189,7 +190,7 @@ export class BackendChoice {
 
   #timeoutVerdict(): Verdict {
     const backend = this.current;
-    const blame = backend.timeouts.judge(this.#signsBefore, this.#exchange.clientAddress);
+    const blame = backend.timeouts.judge(this.#signsBefore, countedClient(this.#exchange));
     if (blame === 'repeated') this.#suspect = { backend, signsBefore: this.#signsBefore };
     return blame === 'counts' ? 'failure' : 'neutral';
   }

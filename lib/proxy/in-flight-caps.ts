@@ -4,7 +4,7 @@ import type { RejectionCause } from '../core/outcome.ts';
 export interface InFlightCapOptions {
   /** Requests in progress in the whole proxy; more get 503. 0 for no limit. Default 0. */
   maxInFlight?: number;
-  /** Requests in progress for each client address; more get 429. 0 for no limit. Default 0. */
+  /** Requests in progress for each client address, or public IPv6 network (/56); more get 429. 0 for no limit. Default 0. */
   maxInFlightPerClient?: number;
 }
 

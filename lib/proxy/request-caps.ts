@@ -1,3 +1,4 @@
+import { countedClient } from '../core/address-key.ts';
 import type { Exchange } from '../core/exchange.ts';
 import type { Rejected, RejectionCause } from '../core/outcome.ts';
 import type { InFlightCaps } from './in-flight-caps.ts';
@@ -30,7 +31,7 @@ export class RequestCaps {
   /** Admits the exchange until `leave()`, or returns the rejection. Call `leave()` in both cases. */
   enter(): Rejected | undefined {
     const exchange = this.#exchange;
-    this.#client = exchange.clientAddress;
+    this.#client = this.#caps && countedClient(exchange);
     const problem = this.#caps?.enter(this.#client);
     if (problem !== undefined) return overload(problem);
     this.#isCounted = true;

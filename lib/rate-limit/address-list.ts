@@ -1,11 +1,11 @@
 import { BlockList, isIP } from 'node:net';
+import { withoutPort } from '../core/address-key.ts';
 import { foldAddress } from '../core/connection.ts';
 import type { Exchange } from '../core/exchange.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
 import { type Check, described, OptionsError } from '../core/options.ts';
 import { reject } from '../core/reject.ts';
 import { shownValue } from '../core/shown-value.ts';
-import { withoutPort } from './client-key.ts';
 
 /** Addresses and ranges of addresses, of both families. */
 export class AddressList {

@@ -1,3 +1,4 @@
+import { CLIENT_NETWORK_BITS } from '../core/address-key.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { GatewayRequest } from '../core/http.ts';
 import type { AlgorithmName } from './algorithms/registry.ts';
@@ -171,7 +172,7 @@ export const IP_RATE_LIMIT_DEFAULTS = Object.freeze({
   fields: 'draft-8' as FieldsForm,
   maxKeys: 1_000_000,
   keyPrefix: 'expressway:rl:',
-  ipv6Subnet: 56,
+  ipv6Subnet: CLIENT_NETWORK_BITS,
   storeTimeoutMs: 50,
   fallbackAfterMisses: 5,
   fallbackAfterMs: 1_000,

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { addressKey } from '../core/address-key.ts';
 import { GatewayError } from '../core/errors.ts';
 import type { LimiterMode } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
@@ -6,7 +7,7 @@ import { GatewayEvents } from '../core/gateway-events.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { withoutUndefined } from '../core/options.ts';
 import { AddressGate, deny } from './address-list.ts';
-import { addressKey, clientKey } from './client-key.ts';
+import { clientKey } from './client-key.ts';
 import { CountedRequest, createEngine, type Engine, type LimiterContext } from './counted-request.ts';
 import type { IpRateLimitOptions } from './ip-rate-limit-options.ts';
 import { type IpRateLimitSettings, type LimiterOptions, resolveIpRateLimitOptions } from './ip-rate-limit-settings.ts';

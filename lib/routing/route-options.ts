@@ -71,7 +71,7 @@ export interface RouteOptions extends RouteMatch {
   circuit?: Omit<CircuitBreakerOptions, 'name' | 'events'>;
   /** Requests in progress at a time on this route; more get 503. 0 for any number. Default 0. */
   maxInFlight?: number;
-  /** The same for each client address; more get 429. Default 0. */
+  /** The same for each client address, or public IPv6 network (/56); more get 429. Default 0. */
   maxInFlightPerClient?: number;
   /**
    * Milliseconds for a whole request, from the route to the end of the response, authentication and retries included. Then the client

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { describe, expect, jest, test } from '@jest/globals';
+import { addressKey, clientNetwork } from '../../../lib/core/address-key.ts';
 import { Exchange } from '../../../lib/core/exchange.ts';
-import { addressKey, clientKey } from '../../../lib/rate-limit/client-key.ts';
+import { clientKey } from '../../../lib/rate-limit/client-key.ts';
 
 describe('addressKey', () => {
   test.each([
@@ -75,6 +76,20 @@ describe('addressKey', () => {
   test('fits, with the longest prefix, in 64 bytes', () => {
     expect(addressKey('ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff', 64)).toHaveLength(24);
   });
+});
+
+test.each([
+  ['192.0.2.1', '192.0.2.1'],
+  ['::ffff:10.0.0.1', '10.0.0.1'],
+  ['2001:db8::1', '2001:db8::/56'],
+  ['2001:db8:0:ff::1', '2001:db8::/56'],
+  ['2001:db8:0:100::1', '2001:db8:0:100::/56'],
+  ['fd00::1', 'fd00::1'],
+  ['fe80::1%eth0', 'fe80::1%eth0'],
+  ['::1', '::1'],
+  ['unknown', undefined],
+])('caps count %s as %s', (address, client) => {
+  expect(clientNetwork(address)).toBe(client);
 });
 
 describe('clientKey', () => {

@@ -1,5 +1,5 @@
+import { addressKey } from '../../core/address-key.ts';
 import { foldAddress } from '../../core/connection.ts';
-import { addressKey } from '../../rate-limit/client-key.ts';
 import { IP_RATE_LIMIT_DEFAULTS } from '../../rate-limit/ip-rate-limit-options.ts';
 import { type Check, type Finding, note, ok, type Patient, type Sample, warning } from './finding.ts';
 

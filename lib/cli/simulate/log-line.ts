@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { withoutPort } from '../../rate-limit/client-key.ts';
+import { withoutPort } from '../../core/address-key.ts';
 import { clfTime, jsonTime } from './log-time.ts';
 
 /** The part of one line that a simulation needs. */

@@ -1,5 +1,5 @@
+import { addressKey, withoutPort } from '../../core/address-key.ts';
 import { ALGORITHMS, type AlgorithmName } from '../../rate-limit/algorithms/registry.ts';
-import { addressKey, withoutPort } from '../../rate-limit/client-key.ts';
 import { MemoryMeter } from '../../rate-limit/memory/memory-meter.ts';
 import { boundedKey, ownKey } from '../../rate-limit/own-claims.ts';
 import type { Quota } from '../../rate-limit/quota.ts';

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Backend } from '../../backends/backend.ts';
+import { countedClient } from '../../core/address-key.ts';
 import type { Exchange, UpgradeSocket } from '../../core/exchange.ts';
 import { type Checks, durationMs, integer, optionalDurationMs } from '../../core/options.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
@@ -47,7 +48,7 @@ export class Tunnels {
 
   /** Admits one upgrade request until `leave()`, or returns the cause of its rejection. */
   enter(exchange: Exchange): RejectionCause | undefined {
-    const client = exchange.clientAddress;
+    const client = countedClient(exchange);
     const problem = this.#caps.enter(client);
     if (problem === undefined) this.#admitted.set(exchange, client);
     return problem;
@@ -164,7 +165,7 @@ export interface TunnelOptions {
    */
   max?: number;
   /**
-   * The same for one client address. Further upgrades get 429. 0 for any number.
+   * The same for one client address, or public IPv6 network (/56). Further upgrades get 429. 0 for any number.
    *
    * @default 1_000
    */

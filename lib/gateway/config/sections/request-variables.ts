@@ -72,7 +72,7 @@ export const requests = section(
       read: integer(0),
     },
     MAX_CONNECTIONS_PER_ADDRESS: {
-      text: 'Connections of one client address at a time; the proxies that TRUST_PROXY names may have any number. 0 is any number for all.',
+      text: 'Connections of one client address, or public IPv6 network (/56), at a time; the proxies that TRUST_PROXY names may have any number. 0 is any number for all.',
       default: '1000',
       read: integer(0),
     },
