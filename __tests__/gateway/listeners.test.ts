@@ -27,6 +27,23 @@ function tlsFiles() {
   return files;
 }
 
+/** Node 22 does not read the body of a request that offers another protocol. */
+const KEEPS = 'shouldUpgradeCallback' in createServer();
+
+test('a client that offers h2c, as that of Java does with every request, keeps its connection', async () => {
+  const backend = await openBackend('one');
+  const { url } = await openGateway([backend.url]);
+  const client = await RawClient.connect(portOf(url));
+  const ends = [];
+  for (let count = 0; count < (KEEPS ? 2 : 1); count += 1) {
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 1\r\n\r\na');
+    const response = await client.response();
+    ends.push([response.status, response.field('connection')]);
+  }
+  client.close();
+  expect(ends).toEqual(KEEPS ? Array(2).fill([200, 'keep-alive']) : [[501, 'close']]);
+});
+
 describe('PROXY_PROTOCOL', () => {
   test('names the client for limits and for the backend', async () => {
     const backend = await openBackend('one');

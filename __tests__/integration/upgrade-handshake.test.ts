@@ -81,6 +81,17 @@ describe('requests that are no upgrade', () => {
     for (const name of ['upgrade', 'http2-settings']) expect(backend.requests[0]?.field(name)).toBeUndefined();
   });
 
+  (READS_CONTENT ? test : test.skip)('W04: the same with Expect: 100-continue', async () => {
+    const backend = await backendWith(answerOk);
+    const { port } = await gatewayWith({ backends: [backend.url] });
+    const head = 'POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nExpect: 100-continue\r\n';
+    const client = await send(port, `${head}Content-Length: 5\r\n\r\n`);
+    await client.until((bytes) => bytes.includes('HTTP/1.1 100 Continue\r\n\r\n'));
+    client.send('hello');
+    await client.until((bytes) => bytes.includes('HTTP/1.1 200'));
+    expect(backend.received[0]?.toString()).toMatch(/\r\n\r\nhello$/);
+  });
+
   (READS_CONTENT ? test : test.skip)('handler.accepts as shouldUpgradeCallback keeps such connections', async () => {
     const backend = await backendWith(answerOk);
     const { port } = await gatewayWith({ backends: [backend.url] }, undefined, HTTP_1, true);

@@ -1,4 +1,4 @@
-import type { RequestListener, Server } from 'node:http';
+import type { RequestListener, Server, ServerOptions } from 'node:http';
 import express, { type Express } from 'express';
 import type { Middleware } from '../core/http.ts';
 import { createServer } from '../core/node-http.ts';
@@ -36,14 +36,19 @@ export class ClientServers {
   /** The server of the app, with TLS where a certificate is set. */
   forApp(log: Logger): { readonly server: Server; readonly tls: TlsListener | undefined } {
     const { tls: files, strictTransportSecurity } = this.#config;
-    const options = expressServerOptions(this.#app);
+    const upgrade = upgradeHandler((req, res) => listener(req, res));
+    // Other requests with an `Upgrade`, such as those of Java for h2c, are ordinary ones: their connections are kept. Node 22 ignores it.
+    const options: ServerOptions = {
+      ...expressServerOptions(this.#app),
+      ...{ shouldUpgradeCallback: upgrade.accepts },
+    };
     const tls = files && new TlsListener(this.#config, files, options, this.#events);
     const server = tls?.server ?? createServer(options);
     this.#prepare(server);
     const record = this.#observer.middleware;
     const listener = recorded(this.#app, { record, log, strictTransportSecurity, authenticate: tls?.clientCertAuth });
     server.on('request', listener);
-    server.on('upgrade', upgradeHandler(listener));
+    server.on('upgrade', upgrade);
     return { server, tls };
   }
 

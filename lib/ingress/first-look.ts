@@ -56,29 +56,32 @@ function faultOf({ url = '' }: IncomingMessage) {
   return url.startsWith('/') || url === '*' ? undefined : absoluteFault(url);
 }
 
-/**
- * Makes a server respond to `Expect: 100-continue` when the app begins to read the body; Node alone responds at once. If the app rejects the
- * request before, the client gets only the final response, and need not send the body (RFC 9110 §10.1.1). That response is the last one on
- * its connection: if the client sends the body all the same, the server must not take it for a request.
- *
- * Does nothing if the app listens to `checkContinue` itself.
- */
+/** Makes a server respond to `Expect: 100-continue` by `continueOnRead()`. Does nothing if the app listens to `checkContinue` itself. */
 export function continueWhenRead(server: Server): void {
   server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
     if (server.listenerCount('checkContinue') > 1) return;
-    let isAwaited = true;
-    req._read = function readAfterContinue(size: number): void {
-      if (isAwaited && !res.headersSent && !res.destroyed) res.writeContinue();
-      isAwaited = false;
-      req._read = IncomingMessage.prototype._read;
-      req._read(size);
-    };
-    const writeHead = res.writeHead as (...args: unknown[]) => ServerResponse;
-    res.writeHead = function writeFinalHead(...args: unknown[]): ServerResponse {
-      if (isAwaited) lastResponse(res);
-      isAwaited = false;
-      return writeHead.apply(res, args);
-    };
+    continueOnRead(req, res);
     server.emit('request', req, res);
   });
+}
+
+/**
+ * Sends `100 Continue` when the app begins to read the body; Node alone responds at once. If the app rejects the request before, the client
+ * gets only the final response, and need not send the body (RFC 9110 §10.1.1). That response is the last one on its connection: if the
+ * client sends the body all the same, the server must not take it for a request.
+ */
+export function continueOnRead(req: IncomingMessage, res: ServerResponse): void {
+  let isAwaited = true;
+  req._read = function readAfterContinue(size: number): void {
+    if (isAwaited && !res.headersSent && !res.destroyed) res.writeContinue();
+    isAwaited = false;
+    req._read = IncomingMessage.prototype._read;
+    req._read(size);
+  };
+  const writeHead = res.writeHead as (...args: unknown[]) => ServerResponse;
+  res.writeHead = function writeFinalHead(...args: unknown[]): ServerResponse {
+    if (isAwaited) lastResponse(res);
+    isAwaited = false;
+    return writeHead.apply(res, args);
+  };
 }

@@ -10,6 +10,7 @@ import { respond } from '../../core/reject.ts';
 import { declaredLength } from '../../core/unread-content.ts';
 import { warnOfThrow, warnOnce } from '../../core/warnings.ts';
 import { endAfter, responseOn } from '../../ingress/connection-responses.ts';
+import { continueOnRead } from '../../ingress/first-look.ts';
 import { watchNamed } from '../request/hop-by-hop.ts';
 import { containThrows } from '../response/contain-throws.ts';
 import { readUpgradeHandlerOptions, requestedProtocol, type UpgradeHandlerOptions } from './upgrade-protocols.ts';
@@ -139,7 +140,7 @@ function pass(
   else if (declaredLength(req) > 0 && req.complete && req.readableLength === 0) {
     respond(exchangeOf(req, res), { kind: 'rejected', cause: 'upgrade_not_supported', detail: UNREADABLE });
     return;
-  }
+  } else if (req.headers.expect?.toLowerCase() === '100-continue') continueOnRead(req, res);
   try {
     const returned: unknown = app(req, res);
     if (isPromise(returned)) returned.then(undefined, (error) => threw('The app', error));
