@@ -110,6 +110,8 @@ const ATTACKS: readonly (readonly [string, string, number])[] = [
   ['S14 Host with port 99999', 'GET / HTTP/1.1\r\nHost: [::1]:99999\r\n\r\n', 400],
   ['S14 port 0 in the target', 'GET http://a:0/ HTTP/1.1\r\nHost: a\r\n\r\n', 400],
   ['S14 port 65536 in the target', 'GET http://a:65536/ HTTP/1.1\r\nHost: a\r\n\r\n', 400],
+  ['S14 Host with an empty label', 'GET / HTTP/1.1\r\nHost: a..b\r\n\r\n', 400],
+  ['S14 Host with two dots at its end', 'GET / HTTP/1.1\r\nHost: a..\r\n\r\n', 400],
   ['S14 an open bracket', 'GET / HTTP/1.1\r\nHost: [::1\r\n\r\n', 400],
   ['S16 a flood of chunk extensions', chunked(`3;${'a'.repeat(20_000)}\r\nabc\r\n0\r\n\r\n`), 413],
   ['S16 many chunks with long extensions', chunked(`${`1;${'a'.repeat(5_000)}\r\nx\r\n`.repeat(60)}0\r\n\r\n`), 413],

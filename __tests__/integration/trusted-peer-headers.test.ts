@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import type { Express, Request } from 'express';
-import type { ForwardingFields } from 'expressway';
+import express, { type Express, type Request } from 'express';
+import { type ForwardingFields, serviceRouter } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { rawRequest } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
+import { listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -110,6 +111,25 @@ test.each([
   [[], '80'],
 ])('the port is that of the host, or of the scheme: %j', async (said, port) => {
   expect((await passedOn('both', ['X-Forwarded-Port: 1'], { said }))('x-forwarded-port')).toEqual([port]);
+});
+
+test.each([
+  ['X-Forwarded-Proto: javascript', 'http', 'gw.example'],
+  ['X-Forwarded-Proto: https://evil.example/?', 'http', 'gw.example'],
+  ['X-Forwarded-Proto: HTTPS', 'https', 'gw.example'],
+  ['X-Forwarded-Proto: wss', 'wss', 'gw.example'],
+  ['X-Forwarded-Host: evil.example/path?', 'http', 'gw.example'],
+  ['X-Forwarded-Host: user@evil.example', 'http', 'gw.example'],
+  ['X-Forwarded-Host: "', 'http', 'gw.example'],
+  ['X-Forwarded-Host: shop.example', 'http', 'shop.example'],
+])('what a trusted peer says is neither a scheme nor a host does not count: %s', async (line, scheme, host) => {
+  const field = await passedOn('both', [], { said: [line] });
+  expect([field('x-forwarded-proto'), field('x-forwarded-host')]).toEqual([[scheme], [host]]);
+  const router = serviceRouter({ services: {}, routes: [{ redirect: { fullPath: '/there' } }] });
+  cleanup.add(router);
+  const { port } = cleanup.add(await listen(express().set('trust proxy', 'loopback').use(router)));
+  const head = `GET / HTTP/1.1\r\nHost: gw.example\r\nConnection: close\r\n${line}\r\n\r\n`;
+  expect((await rawRequest(port, head)).field('location')).toBe(`${scheme}://${host}/there`);
 });
 
 test('what a trusted peer says is no address is none', async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { takeParameter } from '../../lib/auth/api-key-auth.ts';
+import { isAuthority } from '../../lib/core/authority.ts';
 import { cookieValue, hostnameOf } from '../../lib/core/http.ts';
 import { normalTarget, targetFault } from '../../lib/ingress/request-target.ts';
 import { Redaction } from '../../lib/observability/access-log/redaction.ts';
@@ -20,6 +21,7 @@ const readers: [string, (text: string) => unknown, ...string[]][] = [
   ['the normal form of a target', (text) => normalTarget(`/${text}`, true), 'a%2f', '//', '/', '%61', 'é', '/?'],
   ['the split of a target', splitTarget, '/', '?', '#'],
   ['X-Forwarded-Prefix', (text) => withoutSlashesAtEnd(`${text}x`), '/'],
+  ['the check of Host', (text) => isAuthority(`${text}!`), 'a', 'a.', '.', '[', ':', '::', '0'],
   ['Host', hostnameOf, ':', ']', '[', 'a.'],
   ['cookies', (text) => cookieValue(text, 'name'), 'a=b;', 'a;', '=', ' ', 'name'],
   ['the query of an API key', (text) => takeParameter({ url: `/?${text}` }, 'key'), 'a&', '&', 'key=a&', '%6bey&', '?'],

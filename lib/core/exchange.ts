@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { isAuthority } from './authority.ts';
 import { isBrokenOff } from './broken-off.ts';
 import type { Cause } from './causes.ts';
 import { foldAddress, schemeOf } from './connection.ts';
@@ -38,6 +39,9 @@ export interface UpgradeSocket {
 export interface Abortable {
   abort(): void;
 }
+
+/** Schemes of requests; some proxies name those of WebSockets. */
+const SCHEME = /^(?:http|ws)s?$/;
 
 const kExchange = Symbol('expressway.exchange');
 
@@ -167,14 +171,21 @@ export class Exchange {
     return this.peerTrusted ? firstEntry(this.req.headers[name]) : undefined;
   }
 
+  /** `X-Forwarded-Host` of a trusted peer. Many proxies pass on what a client sends, so a text that is no host does not count. */
+  get forwardedHost(): string | undefined {
+    const host = this.trustedField('x-forwarded-host');
+    return host !== undefined && isAuthority(host) ? host : undefined;
+  }
+
   /** The host that the client asked for, with its port: `X-Forwarded-Host` of a trusted peer, or `Host`. Empty without one. */
   get host(): string {
-    return this.trustedField('x-forwarded-host') || this.prefixes?.host || this.req.headers.host || '';
+    return this.forwardedHost || this.prefixes?.host || this.req.headers.host || '';
   }
 
   /** The scheme that the client used: `X-Forwarded-Proto` of a trusted peer, or that of the connection. */
   get scheme(): string {
-    return this.trustedField('x-forwarded-proto') || schemeOf(this.req.socket);
+    const scheme = this.trustedField('x-forwarded-proto')?.toLowerCase();
+    return scheme !== undefined && SCHEME.test(scheme) ? scheme : schemeOf(this.req.socket);
   }
 
   #closed(): void {

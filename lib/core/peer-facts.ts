@@ -71,9 +71,7 @@ function factOf(fact: Exclude<Fact, 'address'>, exchange: Exchange, host: string
     case 'tls':
       return exchange.scheme === 'https' ? 'on' : 'off';
     case 'port':
-      return (
-        /:(\d+)$/.exec(exchange.trustedField('x-forwarded-host') || host || '')?.[1] ?? defaultPort(exchange.scheme)
-      );
+      return /:(\d+)$/.exec(exchange.forwardedHost || host || '')?.[1] ?? defaultPort(exchange.scheme);
   }
 }
 

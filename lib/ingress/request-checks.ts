@@ -1,9 +1,10 @@
 import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http';
+import { isAuthority } from '../core/authority.ts';
 import { GatewayError } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { isAfterLastResponse } from '../core/last-response.ts';
 import type { Rejected, RequestFault } from '../core/outcome.ts';
-import { isAuthority, targetFault } from './request-target.ts';
+import { targetFault } from './request-target.ts';
 
 /**
  * How to treat a request whose path servers read in different ways: `reject` sends 400, except for an encoded slash alone; `strict` rejects

@@ -1,3 +1,4 @@
+import { isAuthority } from '../core/authority.ts';
 import type { RequestFault } from '../core/outcome.ts';
 
 /** A path that all servers read in the same way, with a query. Found in one pass, without copies. */
@@ -19,11 +20,6 @@ const AMBIGUITIES: readonly (readonly [RegExp, string])[] = [
 ];
 const ENCODED_SLASH = /%2f/i;
 
-/** A port from 1 to 65535, or an empty one (RFC 9110 §4.2.1). */
-const PORT = ':(?:0{0,4}(?:[1-9]\\d{0,3}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d\\d|655[0-2]\\d|6553[0-5]))?';
-/** A name, an IPv4 address or a bracketed IPv6 one, with a port or without; narrower than RFC 3986, which lets a host be `a'(b)`. */
-const AUTHORITY = new RegExp(`^(?:[\\w.~-]+|\\[[\\da-f:.]+\\])(?:${PORT})?$`, 'i');
-
 const ABSOLUTE = /^https?:\/\/([^/?#]*)/i;
 
 const fault = (detail: string, ambiguous?: RequestFault['ambiguous']): RequestFault =>
@@ -36,11 +32,6 @@ const ambiguous = (what: string, kind: RequestFault['ambiguous']): RequestFault 
   fault(`The path has ${what}, which servers read in different ways (ambiguousPaths, AMBIGUOUS_PATHS).`, kind);
 const AMBIGUOUS_PATH = AMBIGUITIES.map(([, what]) => ambiguous(what, 'path'));
 const SLASH_IN_SEGMENT = ambiguous('an encoded slash', 'encoded-slash');
-
-/** Whether a text is a valid value of `Host` (RFC 9110 §7.2). */
-export function isAuthority(text: string): boolean {
-  return AUTHORITY.test(text);
-}
 
 /** The fault of a request target (RFC 9112 §3.2); `undefined` for a valid one. */
 export function targetFault(method: string | undefined, target: string): RequestFault | undefined {

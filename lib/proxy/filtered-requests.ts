@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Filter, Options as HpmOptions } from 'http-proxy-middleware';
+import { isAuthority } from '../core/authority.ts';
 import { type Middleware, type Next, notPromise } from '../core/http.ts';
 import { named, thrownBy } from '../core/thrown-by.ts';
-import { isAuthority } from '../ingress/request-target.ts';
 import { warnOfOpenPrefixes } from './request/path-filter.ts';
 
 export interface FilterOptions {

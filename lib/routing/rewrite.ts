@@ -1,5 +1,5 @@
+import { isAuthority } from '../core/authority.ts';
 import { type Check, described, group, optional, text } from '../core/options.ts';
-import { isAuthority } from '../ingress/request-target.ts';
 
 /** Changes the target of a request before it is forwarded. Give `prefix` or `fullPath`, not both. */
 export interface RewriteOptions {

@@ -8,7 +8,7 @@ import { either, isList, isText, texts } from './check-forms.ts';
 export interface RouteMatch {
   /**
    * Hostnames of the request, without a port: exact (`api.example.com`), or `*.example.com` for every name that ends with
-   * `.example.com` (`a.b.example.com` too, `example.com` not). Default: any hostname.
+   * `.example.com` (`a.b.example.com` too, `example.com` not). `X-Forwarded-Host` of a trusted proxy goes before `Host`. Default: any hostname.
    */
   hostnames?: string | readonly string[];
   /**

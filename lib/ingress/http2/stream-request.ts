@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { isAuthority } from '../../core/authority.ts';
 import { TCHAR } from '../../core/http.ts';
 import type { RejectionCause } from '../../core/outcome.ts';
-import { isAuthority } from '../request-target.ts';
 
 /** How the content of a request is framed in HTTP/1.1; `tunnel` for CONNECT, whose bytes are another protocol. */
 export type Framing = 'none' | 'length' | 'chunked' | 'tunnel';

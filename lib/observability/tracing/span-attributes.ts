@@ -23,7 +23,7 @@ export function serverAttributes(exchange: Exchange, route: string | undefined, 
   attributes['url.path'] = shownPath(path, rules);
   if (rules.query && query !== '') attributes['url.query'] = shownQuery(query, rules);
   attributes['url.scheme'] = exchange.scheme;
-  const host = exchange.trustedField('x-forwarded-host') || headers.host;
+  const host = exchange.forwardedHost || headers.host;
   if (host !== undefined) Object.assign(attributes, hostAttributes(printable(decodedField(host), MAX_TEXT)));
   if (clientAddress !== undefined) attributes['client.address'] = printable(clientAddress, MAX_TEXT);
   const peer = foldAddress(socket.remoteAddress);

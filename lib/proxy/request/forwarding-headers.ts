@@ -47,7 +47,7 @@ export function pushForwardingHeaders(
     const forwardedFor = isAppended ? appended(exchange) : clientNode(exchange);
     if (forwardedFor !== undefined) headers.push('x-forwarded-for', forwardedFor);
     headers.push('x-forwarded-proto', exchange.scheme);
-    const forwardedHost = exchange.trustedField('x-forwarded-host') || host;
+    const forwardedHost = exchange.forwardedHost || host;
     if (forwardedHost !== undefined) headers.push('x-forwarded-host', forwardedHost);
   }
   if (forwardingFields !== 'x-forwarded') {
@@ -82,7 +82,7 @@ function forwardedByPeer(exchange: Exchange, host: string | undefined): string {
 
 function forwardedByUs(exchange: Exchange, host: string | undefined): string {
   const { clientAddress } = exchange;
-  return forwardedElement(clientAddress, exchange.trustedField('x-forwarded-host') || host, exchange.scheme);
+  return forwardedElement(clientAddress, exchange.forwardedHost || host, exchange.scheme);
 }
 
 /** The client's address for a header. The address of a socket is valid; that from a trusted peer may not be. */

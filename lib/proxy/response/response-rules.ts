@@ -114,7 +114,7 @@ function mappingOf(exchange: Exchange): UrlMapping {
     clientPrefix: (req.baseUrl ?? '') + (prefixes?.client ?? ''),
     backendPrefix: prefixes?.backend ?? '',
     toldPrefix: toldPrefix(exchange),
-    clientScheme: exchange.scheme.toLowerCase(),
+    clientScheme: exchange.scheme,
     clientHost: exchange.host,
     backendScheme: asked?.protocol.slice(0, -1) ?? '',
     backendHosts: [asked?.host, req.headers.host].filter((host) => host !== undefined),
