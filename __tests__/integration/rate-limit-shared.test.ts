@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from '@jest/globals';
 import express from 'express';
-import { createClient } from 'redis';
+import { Redis as IoRedis } from 'ioredis';
+import { createClient, RESP_TYPES } from 'redis';
 import { rateLimitAlgorithms } from '../../lib/rate-limit/algorithms/registry.ts';
 import { ipRateLimit } from '../../lib/rate-limit/ip-rate-limit.ts';
 import type { IpRateLimitOptions } from '../../lib/rate-limit/ip-rate-limit-options.ts';
@@ -129,6 +130,37 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     const from = freshAddress();
     expect([await one.status(from), await two.status(from)]).toEqual([200, 200]);
     expect([await one.status(from), await two.status(from)]).toEqual([429, 429]);
+  });
+
+  const typeMapping = (mapping: Record<number, BufferConstructor | StringConstructor>) => () =>
+    createClient({ url: redis.url, commandOptions: { typeMapping: mapping } });
+  const unusualClients = {
+    'ioredis with stringNumbers': () => new IoRedis(redis.url, { stringNumbers: true }),
+    'redis with numbers as texts': typeMapping({ [RESP_TYPES.NUMBER]: String }),
+    'redis with texts as Buffers': typeMapping({
+      [RESP_TYPES.BLOB_STRING]: Buffer,
+      [RESP_TYPES.SIMPLE_STRING]: Buffer,
+      [RESP_TYPES.NUMBER]: String,
+    }),
+  };
+
+  test.each(Object.entries(unusualClients))('%s shares its counts with others', async (what, makeClient) => {
+    const client = makeClient().on('error', () => {});
+    cleanup.add({ close: () => ('destroy' in client ? client.destroy() : client.disconnect()) });
+    const name = `u${Object.keys(unusualClients).indexOf(what)}`;
+    const kinds: IpRateLimitOptions[] = [...rateLimitAlgorithms.map((algorithm) => ({ algorithm })), { lease: true }];
+    for (const [i, kind] of kinds.entries()) {
+      const same = options({ ...kind, limit: 4, name: `${name}-${i}` });
+      const [one, other] = [await gateway({ ...same, redis: client }), await gateway(same)];
+      await connected(one, other);
+      const from = freshAddress();
+      const statuses = [];
+      for (const each of [one, other, one, other, one, other]) statuses.push(await each.status(from));
+      expect([kind, passed(statuses)]).toEqual([kind, kind.lease ? expect.any(Number) : 4]);
+      expect([one.limiter.mode, one.limiter.storeError]).toEqual(['redis', undefined]);
+      await one.limiter.resetKey(from);
+      expect(await one.status(from)).toBe(200);
+    }
   });
 
   test('a Redis client that is not connected is connected by the limiter, and stays open', async () => {

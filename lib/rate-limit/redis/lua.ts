@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Send } from '../meter.ts';
 import { messageOf, namingForeign } from './foreign-key.ts';
+import { withNumbers } from './reply.ts';
 
 /** A script that runs inside Redis. No other command runs between its reads and its writes. */
 export class LuaScript {
@@ -26,10 +27,11 @@ export class LuaScript {
   async run(send: Send, keys: readonly string[], args: readonly string[]): Promise<unknown> {
     const rest = [String(keys.length), ...keys, ...args];
     try {
-      return await send(['EVALSHA', this.#sha, ...rest], keys[0]).catch((error: unknown) => {
+      const reply = await send(['EVALSHA', this.#sha, ...rest], keys[0]).catch((error: unknown) => {
         if (!messageOf(error).startsWith('NOSCRIPT')) throw error;
         return send(['EVAL', this.source, ...rest], keys[0]);
       });
+      return withNumbers(reply);
     } catch (error) {
       throw namingForeign(error, keys);
     }

@@ -76,7 +76,9 @@ export class RedisWindows implements SharedMeter {
     const isLoad = first === 'SCRIPT' && second === 'LOAD';
     const more = isLoad ? rest.map((source) => ONLY_COUNTS + source) : rest;
     try {
-      return (await this.#send([first, ...(second === undefined ? [] : [second]), ...more], key)) as RedisReply;
+      const reply = (await this.#send([first, ...(second === undefined ? [] : [second]), ...more], key)) as RedisReply;
+      // rate-limit-redis refuses the Buffer of a client whose `typeMapping` asks for Buffers.
+      return isLoad ? String(reply) : reply;
     } catch (error) {
       throw namingForeign(error, key === undefined ? [] : [key]);
     }
