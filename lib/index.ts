@@ -78,7 +78,7 @@ export type {
 } from './core/events.ts';
 export type { Exchange } from './core/exchange.ts';
 export { type GatewayEventMap, GatewayEvents } from './core/gateway-events.ts';
-export type { GatewayRequest, Middleware } from './core/http.ts';
+export type { AppRequest, GatewayRequest, Middleware } from './core/http.ts';
 export { OptionsError } from './core/options.ts';
 export type { Cause, FailureCause, Outcome, RejectionCause } from './core/outcome.ts';
 export type { LimiterDecision } from './core/recorder.ts';
@@ -161,12 +161,13 @@ export {
   tracingDefaults,
 } from './observability/tracing/tracing.ts';
 export type { TracingApi } from './observability/tracing/tracing-api.ts';
+export type { PathFilter, PathRewrite } from './proxy/filtered-requests.ts';
 export type { HeaderRules } from './proxy/header-rules.ts';
 export { type MirrorOptions, mirrorDefaults } from './proxy/mirror/mirror-options.ts';
 export type { ForwardedMode, ForwardingFields } from './proxy/request/forwarding-headers.ts';
 export { parsedBody } from './proxy/request/parsed-body.ts';
 export type { ReadBody } from './proxy/request/read-body.ts';
-export type { ChangeableResponse, ResponseOptions } from './proxy/response/response-rules.ts';
+export type { ChangeableResponse, ChangeFunction, ResponseOptions } from './proxy/response/response-rules.ts';
 export { type RetryAfterOptions, retryAfterDefaults } from './proxy/response/retry-after.ts';
 export { type RetryOptions, retryDefaults } from './proxy/retry/retry-rules.ts';
 export { type RoundRobinProxy, roundRobinProxy } from './proxy/round-robin-proxy.ts';
@@ -193,7 +194,6 @@ export {
   IP_RATE_LIMIT_DEFAULTS as ipRateLimitDefaults,
   type IpRateLimitOptions,
   type KeyFunction,
-  type LimitedRequest,
   type LimitFunction,
   type SkipFunction,
 } from './rate-limit/ip-rate-limit-options.ts';

@@ -11,6 +11,19 @@ export interface GatewayRequest extends IncomingMessage {
   app?: { get(setting: string): unknown; readonly request?: object };
 }
 
+declare global {
+  namespace Express {
+    // Declared by @types/express too, and extended by apps and by packages like @types/passport (`req.user`).
+    interface Request {}
+  }
+}
+
+/** The request for an app's own functions, with all properties that the app declares in `Express.Request`. */
+export type AppRequest = GatewayRequest & Express.Request;
+
+/** A function of the app. May also be written for the `Request` of Express itself: a method's parameters are compared both ways. */
+export type RequestFunction<Result> = { of(req: AppRequest): Result }['of'];
+
 export type Next = (error?: unknown) => void;
 
 /** An Express (4 or 5) middleware, written in Node's own types so that neither version's types are needed. */

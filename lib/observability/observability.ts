@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
-import { type GatewayRequest, type Middleware, type Next, notPromise } from '../core/http.ts';
+import { type GatewayRequest, type Middleware, type Next, notPromise, type RequestFunction } from '../core/http.ts';
 import { boolean, type Check, type Checks, optional, resolveOptions } from '../core/options.ts';
 import { warnOfThrow } from '../core/warnings.ts';
 import { DEFAULT_ROUTE, RequestRecord, type RequestSink, type RouteFinder } from './request-record.ts';
@@ -22,7 +22,7 @@ export interface ObservabilityOptions {
    * Name of the route in metrics, log and traces, or a function of the request that returns it: one of few names, never a path. The route of
    * `serviceRouter()` replaces it. If the function throws, the route is `OTHER`, and one process warning says so. Default `default`.
    */
-  route?: string | ((req: IncomingMessage) => string);
+  route?: string | RequestFunction<string>;
   /**
    * Results of `serviceRouter()`, mounted at `/`. A request that is rejected before its router, by a limiter in front, then counts for the route
    * and the service that it was for. Default: none, and it counts for `route`.
@@ -99,7 +99,7 @@ export function observability(given?: ObservabilityOptions): Middleware {
 }
 
 /** An error of the app's function must not fail the request. */
-function guarded(route: (req: IncomingMessage) => string): (req: IncomingMessage) => string {
+function guarded(route: RequestFunction<string>): (req: IncomingMessage) => string {
   return (req) => {
     try {
       return String(notPromise(route(req), 'route'));

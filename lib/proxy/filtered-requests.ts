@@ -1,13 +1,32 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Filter, Options as HpmOptions } from 'http-proxy-middleware';
 import { isAuthority } from '../core/authority.ts';
-import { type Middleware, type Next, notPromise } from '../core/http.ts';
+import { type AppRequest, type Middleware, type Next, notPromise } from '../core/http.ts';
 import { named, thrownBy } from '../core/thrown-by.ts';
 import { warnOfOpenPrefixes } from './request/path-filter.ts';
 
+/** As in http-proxy-middleware. A function may also be written for the `Request` of Express. */
+export type PathFilter =
+  | string
+  | string[]
+  | { of(pathname: string, req: AppRequest): ReturnType<FilterFunction> }['of'];
+
+/** As in http-proxy-middleware. A function may also be written for the `Request` of Express. */
+export type PathRewrite = Readonly<Record<string, string>> | RewriteFunction;
+
+type FilterFunction = Extract<Filter, (...args: never[]) => unknown>;
+type RewriteFunction = {
+  of(
+    path: string,
+    req: AppRequest,
+    res?: ServerResponse,
+    options?: HpmOptions,
+  ): string | undefined | Promise<string | undefined>;
+}['of'];
+
 export interface FilterOptions {
-  readonly pathFilter?: Filter;
-  readonly pathRewrite?: NonNullable<HpmOptions['pathRewrite']>;
+  readonly pathFilter?: PathFilter;
+  readonly pathRewrite?: PathRewrite;
 }
 
 /**
@@ -32,9 +51,7 @@ export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, for
       },
     ],
     ...(errors.filter === undefined ? {} : { pathFilter: errors.filter }),
-    ...(pathRewrite === undefined
-      ? {}
-      : { pathRewrite: typeof pathRewrite === 'function' ? named('pathRewrite()', pathRewrite) : pathRewrite }),
+    ...(pathRewrite === undefined ? {} : { pathRewrite: rewriteOf(pathRewrite) }),
   };
   // Loaded only for proxies with a filter or a rewrite: it is an ES module that imports `node:http` (see core/node-http.ts).
   const loading = import('http-proxy-middleware').then(({ createProxyMiddleware }) => createProxyMiddleware(options));
@@ -45,6 +62,10 @@ export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, for
     loading.then((filtered) => filtered(req, res, passOn), passOn);
   };
 }
+
+/** Its type has one function that returns a promise and another that does not; for a call, that is the same. */
+const rewriteOf = (given: PathRewrite) =>
+  (typeof given === 'function' ? named('pathRewrite()', given) : given) as NonNullable<HpmOptions['pathRewrite']>;
 
 /**
  * Keeps the errors of a function given as `pathFilter`. http-proxy-middleware would treat an error as "no match", so the request would go to

@@ -1,4 +1,3 @@
-import type { Filter, Options as HpmOptions } from 'http-proxy-middleware';
 import type { BackendOptions } from '../backends/backend-url.ts';
 import type { AdaptiveConcurrencyOptions } from '../backends/concurrency-options.ts';
 import type { DnsOptions } from '../backends/discovery/discovery-options.ts';
@@ -10,6 +9,7 @@ import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import { requestGuardDefaults } from '../ingress/request-guard.ts';
+import type { PathFilter, PathRewrite } from './filtered-requests.ts';
 import type { HeaderRules } from './header-rules.ts';
 import { type InFlightCapOptions, inFlightCapDefaults } from './in-flight-caps.ts';
 import type { ForwardedMode, ForwardingFields } from './request/forwarding-headers.ts';
@@ -155,18 +155,19 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   changeOrigin?: boolean;
   /**
-   * Which requests to proxy, as in http-proxy-middleware; the others go to the next handler. A plain text is a prefix:
-   * `/a` matches `/ab` too, with a warning.
+   * Which requests to proxy, as in http-proxy-middleware: patterns, or a function of path and request. The others go to
+   * the next handler. A plain text is a prefix: `/a` matches `/ab` too, with a warning.
    *
    * @default all
    */
-  pathFilter?: Filter;
+  pathFilter?: PathFilter;
   /**
-   * Rewrites the path, as in http-proxy-middleware, also of requests in absolute form.
+   * Rewrites the path, as in http-proxy-middleware: a table of expressions and replacements, or a function of path and
+   * request, also an async one. Applies to requests in absolute form, too.
    *
    * @default none
    */
-  pathRewrite?: NonNullable<HpmOptions['pathRewrite']>;
+  pathRewrite?: PathRewrite;
   /**
    * What to do with paths that servers read in different ways, as in `requestGuard()`: `reject` sends 400, except for
    * an encoded slash alone; `strict` rejects that too; `pass` forwards all of them as they are.

@@ -1,6 +1,6 @@
 import { CLIENT_NETWORK_BITS } from '../core/address-key.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
-import type { GatewayRequest } from '../core/http.ts';
+import type { RequestFunction } from '../core/http.ts';
 import type { AlgorithmName } from './algorithms/registry.ts';
 import type { CounterLink } from './cluster/counter-question.ts';
 import type { OnStoreError } from './fallback/fallback.ts';
@@ -10,27 +10,16 @@ import type { FieldsForm } from './rate-limit-fields.ts';
 import type { RedisClient } from './redis/redis-client.ts';
 import type { TrustProxy } from './trust-proxy.ts';
 
-declare global {
-  namespace Express {
-    // Declared by @types/express too, and extended by apps and by packages like @types/passport (`req.user`).
-    interface Request {}
-  }
-}
-
-/** The request for an app's own functions, with all properties that the app declares in `Express.Request`. */
-export type LimitedRequest = GatewayRequest & Express.Request;
-
-/** May also be written for the `Request` of Express itself: a method's parameters are compared both ways. */
-type RequestFunction<Result> = { of(req: LimitedRequest): Result | Promise<Result> }['of'];
+type Claimed<Value> = RequestFunction<Value | Promise<Value>>;
 
 /** The limit of one request: an integer from 1 up. */
-export type LimitFunction = RequestFunction<number>;
+export type LimitFunction = Claimed<number>;
 /** The cost of one request: an integer from 0 up. */
-export type CostFunction = RequestFunction<number>;
+export type CostFunction = Claimed<number>;
 /** The key that a request counts under; `undefined` for the address of its client. */
-export type KeyFunction = RequestFunction<string | undefined>;
+export type KeyFunction = Claimed<string | undefined>;
 /** Whether one request is not limited. */
-export type SkipFunction = RequestFunction<boolean>;
+export type SkipFunction = Claimed<boolean>;
 
 /** Options of `ipRateLimit()`. */
 export interface IpRateLimitOptions {

@@ -1,14 +1,8 @@
 import { hash } from 'node:crypto';
 import { GatewayError } from '../core/errors.ts';
-import { type GatewayRequest, isPromise } from '../core/http.ts';
+import { type AppRequest, type GatewayRequest, isPromise } from '../core/http.ts';
 import { named } from '../core/thrown-by.ts';
-import type {
-  CostFunction,
-  KeyFunction,
-  LimitedRequest,
-  LimitFunction,
-  SkipFunction,
-} from './ip-rate-limit-options.ts';
+import type { CostFunction, KeyFunction, LimitFunction, SkipFunction } from './ip-rate-limit-options.ts';
 
 const LONGEST_KEY = 64;
 
@@ -51,13 +45,13 @@ export class OwnClaims {
 
   /** Returns `undefined` for a request that is not limited. Returns a promise only if one of the functions does. */
   ask(incoming: GatewayRequest): OwnClaim | undefined | Promise<OwnClaim | undefined> {
-    const req = incoming as LimitedRequest;
+    const req = incoming as AppRequest;
     const skipped = this.#functions.skip?.(req);
     if (!isPromise(skipped)) return skipped ? undefined : this.#ask(req);
     return Promise.resolve(skipped).then((skips) => (skips ? undefined : this.#ask(req)));
   }
 
-  #ask(req: LimitedRequest): OwnClaim | Promise<OwnClaim> {
+  #ask(req: AppRequest): OwnClaim | Promise<OwnClaim> {
     const { key, limit, cost } = this.#functions;
     const keyed = key?.(req);
     const limited = askedBeside([keyed], () => (typeof limit === 'function' ? limit(req) : undefined));

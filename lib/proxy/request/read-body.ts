@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { GatewayError } from '../../core/errors.ts';
-import { type GatewayRequest, notPromise } from '../../core/http.ts';
+import { type GatewayRequest, notPromise, type RequestFunction } from '../../core/http.ts';
 import type { Check } from '../../core/options.ts';
 import type { Rejected } from '../../core/outcome.ts';
 import { named } from '../../core/thrown-by.ts';
@@ -43,7 +43,7 @@ export function alreadyRead(req: GatewayRequest, why = lostOnTheWay(req)): Rejec
 }
 
 /** Where to find a body that a middleware read before the proxy: a property of the request, or a function of the request. */
-export type ReadBody = string | ((req: IncomingMessage) => Uint8Array | string | undefined);
+export type ReadBody = string | RequestFunction<Uint8Array | string | undefined>;
 
 export const readBody: Check = (value) =>
   value === undefined || typeof value === 'function' || (typeof value === 'string' && value !== '')

@@ -1,7 +1,6 @@
-import type { IncomingMessage } from 'node:http';
 import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
-import { firstEntry, notPromise, TOKEN } from '../../core/http.ts';
+import { type AppRequest, firstEntry, notPromise, TOKEN } from '../../core/http.ts';
 import { boolean, type Checks, func, optional } from '../../core/options.ts';
 import { named } from '../../core/thrown-by.ts';
 import { type HeaderRules, headerRules, isHeaderValue, type Template, templates } from '../header-rules.ts';
@@ -28,9 +27,15 @@ export interface ResponseOptions {
   rewriteUrls?: boolean;
   /** Whether `Server`, `X-Powered-By`, `X-AspNet-Version` and `X-AspNetMvc-Version` are removed. Default false. */
   hideServer?: boolean;
-  /** Makes any other change. If it throws, the client gets 500, and the backend is not blamed. Default: none. */
-  change?: (response: ChangeableResponse, req: IncomingMessage) => void;
+  /**
+   * A function of the response (`status`, `headers`) and the request that makes any other change. If it throws, the client gets 500, and the
+   * backend is not blamed. Default: none.
+   */
+  change?: ChangeFunction;
 }
+
+/** Changes a response. `req` may also be the `Request` of Express. */
+export type ChangeFunction = { of(response: ChangeableResponse, req: AppRequest): void }['of'];
 
 /** Checks of {@link ResponseOptions}. */
 export const responseChecks: Checks<ResponseOptions> = {
