@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import type { RequestHandler } from 'express';
+import express, { type RequestHandler } from 'express';
 import {
   accessLog,
   apiKeyAuth,
   forwardAuth,
+  ipRateLimit,
   observability,
   requestGuard,
   roundRobinProxy,
@@ -57,6 +58,42 @@ const CHAINS: Record<string, (backend: string) => RequestHandler[]> = {
     }) as RequestHandler,
   ],
 };
+
+describe('a key in the query of a request that serviceRouter() rejects before its authentication reaches no log', () => {
+  test.each([
+    ['by the address of the client', { deny: ['127.0.0.1'] }, '/orders?k9=SECRET', 403],
+    ['by a limit', { rateLimit: '1/1h' }, '/orders?a&%6B9=SECRET', 429],
+    ['by its guard', {}, '/orders/%2e%2e/?k9=SECRET', 400],
+    ['as one without a route', {}, '/?k9=SECRET', 404],
+  ])('%s', async (_why, more, target, status) => {
+    const lines: string[] = [];
+    const router = serviceRouter({
+      services: {},
+      routes: [
+        { path: '/orders', respond: { status: 204 }, authentication: { apiKey: { ...apiKey, query: 'k9' } }, ...more },
+      ],
+    });
+    cleanup.add(router);
+    const limiter = cleanup.add(ipRateLimit({ limit: 2 }));
+    const record = observability({
+      accessLog: accessLog({ to: { write: (line: string) => lines.push(line) } as never }),
+      routers: [router],
+    });
+    const { port } = cleanup.add(await listen(express().use(record, limiter, router)));
+    const ask = async () => {
+      const client = cleanup.add(await RawClient.connect(port));
+      client.send(`GET ${target} HTTP/1.1\r\nHost: a.test\r\nReferer: http://a.test${target}\r\n\r\n`);
+      return (await client.response()).status;
+    };
+    await ask();
+    expect(await ask()).toBe(status);
+    // By a limit before the router.
+    expect(await ask()).toBe(429);
+    await eventually('the requests are logged', () => lines.join('').split('\n').length > 3);
+    expect(lines.join('')).toMatch(/9=\*\*\*/);
+    expect(lines.join('')).not.toMatch(/SECRET/);
+  });
+});
 
 describe.each(EXPRESS_VERSIONS)('a key in the query reaches no backend and no log, in %s', (_name, create) => {
   describe.each(Object.entries(CHAINS))('%s', (_what, chain) => {

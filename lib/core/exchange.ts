@@ -67,6 +67,8 @@ export class Exchange {
   sentFields: readonly string[] | undefined;
   /** The changes of the route to the headers that the backend gets: names and values in turn. */
   changeHeaders: ((fields: string[], exchange: Exchange) => void) | undefined;
+  /** Names of query parameters that hold credentials, beside the usual ones. The access log masks them. */
+  secretParameters: ReadonlySet<string> | undefined;
   /** Name of the `serviceRouter()` route that matched the request. */
   route: string | undefined;
   /** Whether its route itself responds, as `respond` and `redirect` of a declaration say. */

@@ -77,6 +77,8 @@ export class RoutesInUse {
   /** In matching order. */
   readonly routes: readonly RouteStatus[];
   readonly proxies: ReadonlyMap<string, RoundRobinProxy>;
+  /** Names of query parameters in which clients send API keys. */
+  readonly secretParameters: ReadonlySet<string>;
   readonly #kept: {
     readonly services: Kept<ServiceOptions, SharedProxy>;
     readonly limiters: Kept<RouteLimit, RouteLimiter>;
@@ -128,6 +130,8 @@ export class RoutesInUse {
         return limiters.flatMap(({ made }) => made);
       },
     }));
+    const authenticators = [...this.#kept.authenticators.all.values()].map(({ declared }) => declared);
+    this.secretParameters = new Set(authenticators.flatMap(({ apiKey }) => apiKey?.query ?? []));
     this.proxies = new Map([...this.#kept.services.all].map(([name, { running }]) => [name, running.proxy]));
   }
 

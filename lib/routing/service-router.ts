@@ -124,6 +124,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   }
 
   function routeOf(exchange: Exchange): ReturnType<ServiceRouter['routeOf']> {
+    exchange.secretParameters = inUse.secretParameters;
     const { req } = exchange;
     const { url = '/', originalUrl: target = url } = req;
     const fault = targetFault(req.method, target);
@@ -165,7 +166,10 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
 
   const router = Object.assign(
     function expresswayRouter(req: IncomingMessage, res: ServerResponse, next: Next): void {
-      exchangeOf(req, res).errorBody = errorBody;
+      const exchange = exchangeOf(req, res);
+      exchange.errorBody = errorBody;
+      // From now on: a guard or a limit may reject the request before its authentication takes the key out.
+      exchange.secretParameters = inUse.secretParameters;
       guard(req, res, (error) => (error === undefined ? route(req, res, next) : next(error)));
     },
     {

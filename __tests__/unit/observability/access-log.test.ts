@@ -65,6 +65,11 @@ describe('accessLog', () => {
     ['UTF-8', Buffer.from('Zürich 日本').toString('latin1'), 'Zürich 日本'],
     ['Latin-1', 'Zürich', 'Zürich'],
     ['a value that a middleware set', 'Ã¼ 日本', 'Ã¼ 日本'],
+    [
+      'a change of direction in UTF-8',
+      Buffer.from('a\u202eb\u2066c\u200f').toString('latin1'),
+      'a\\u202eb\\u2066c\\u200f',
+    ],
     ['a control character in UTF-8', Buffer.from('a\u0085\u2028').toString('latin1'), 'a\\u0085\\u2028'],
   ])('shows what the client sent in its characters: %s', (_, sent, shown) => {
     const headers = { 'user-agent': sent, referer: sent, host: sent, 'x-name': sent };

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { clientVersion } from '../../core/connection.ts';
+import { knownExchange } from '../../core/exchange.ts';
 import type { LimiterMode } from '../../core/recorder.ts';
 import type { FinishedRequest } from '../request-record.ts';
 import { decodedField, MAX_TARGET, MAX_TEXT, printable, REDACTED, type Redaction } from './redaction.ts';
@@ -65,8 +66,8 @@ function header(req: IncomingMessage, name: string): string | undefined {
 }
 
 /** A URL without secrets and control characters, and of bounded length. It keeps one character more, so that `printable()` marks the cut. */
-const shownUrl = (url: string, { redaction }: LineRules, maxLength: number): string =>
-  printable(redaction.url(url.slice(0, maxLength + 1)), maxLength);
+const shownUrl = (url: string, req: IncomingMessage, { redaction }: LineRules, maxLength: number): string =>
+  printable(redaction.url(decodedField(url).slice(0, maxLength + 1), knownExchange(req)?.secretParameters), maxLength);
 
 /** Turns a finished request into a record. All formats are written from records. */
 export function accessRecord(request: FinishedRequest, rules: LineRules): AccessRecord {
@@ -77,7 +78,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Access
     traceId: maybeShown(request.traceId),
     client: maybeShown(request.client),
     method: shown(request.method),
-    target: shownUrl(decodedField(req.originalUrl ?? req.url ?? ''), rules, MAX_TARGET),
+    target: shownUrl(req.originalUrl ?? req.url ?? '', req, rules, MAX_TARGET),
     protocol: `HTTP/${clientVersion(req)}`,
     host: header(req, 'host'),
     route: shown(request.route),
@@ -95,7 +96,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Access
     durationMs: ms(durationMs),
     gatewayMs: ms(durationMs - backendMs),
     backendMs: ms(backendMs),
-    referer: referer === undefined ? undefined : shownUrl(decodedField(referer), rules, MAX_TEXT),
+    referer: referer === undefined ? undefined : shownUrl(referer, req, rules, MAX_TEXT),
     userAgent: header(req, 'user-agent'),
     limits: limits.length === 0 ? undefined : limits.map(limitRecord),
     fields: rules.fields.length === 0 ? undefined : fieldsRecord(req, rules),

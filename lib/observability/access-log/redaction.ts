@@ -110,20 +110,21 @@ export class Redaction {
     return this.#names.has(part) || SECRET_PART.test(part) || this.#patterns.some((pattern) => pattern.test(part));
   }
 
-  url(text: string): string {
+  /** @param names Further names of secrets, in this spelling. */
+  url(text: string, names?: ReadonlySet<string>): string {
     // A user name, and perhaps a password, before a host; also in the URL of a parameter.
     const shown = text.includes('@') ? text.replace(/\/\/[^/?#&\s]*@/g, `//${REDACTED}@`) : text;
-    return shown.includes('=') ? this.#withoutSecrets(shown) : shown;
+    return shown.includes('=') ? this.#withoutSecrets(shown, names) : shown;
   }
 
-  #withoutSecrets(text: string): string {
+  #withoutSecrets(text: string, names: ReadonlySet<string> | undefined): string {
     let shown = '';
     let copied = 0;
     const queryAt = text.indexOf('?');
     NAME.lastIndex = 0;
     for (let found = NAME.exec(text); found !== null; found = NAME.exec(text)) {
       const [, separator, name] = found;
-      if (!this.isSecret(name as string)) continue;
+      if (!this.isSecret(name as string) && names?.has(decodedLeniently(name as string)) !== true) continue;
       const isInPath = separator === ';' && (queryAt === -1 || found.index < queryAt);
       shown += text.slice(copied, NAME.lastIndex) + REDACTED;
       copied = endOf(isInPath ? PATH_VALUE_END : QUERY_VALUE_END, text, NAME.lastIndex);
@@ -152,13 +153,16 @@ function decodedLeniently(name: string): string {
 const bare = (name: string): string => name.toLowerCase().replace(/[^\p{L}\p{N}]/gu, '');
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not get into a log.
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the same, to look only.
-const HAS_CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
+const HAS_CONTROL = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
 
 const escaped = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
 
-/** Escapes control characters, so that the text cannot control a terminal or begin a line, and cuts it at `maxLength` characters. */
+/**
+ * Escapes control characters, and those of text direction, so that the text cannot control a terminal, begin a line or reorder what follows it.
+ * Cuts it at `maxLength` characters.
+ */
 export function printable(text: string, maxLength: number): string {
   const short = text.length > maxLength ? `${text.slice(0, maxLength)}...` : text;
   return HAS_CONTROL.test(short) ? short.replace(CONTROL, escaped) : short;
