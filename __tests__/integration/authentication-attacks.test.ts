@@ -1,6 +1,6 @@
 import { createHash, generateKeyPairSync } from 'node:crypto';
-import type { IncomingHttpHeaders, RequestListener } from 'node:http';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import type { IncomingHttpHeaders, IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import { SignJWT } from 'jose';
 import type { Middleware } from '../../lib/core/http.ts';
@@ -15,7 +15,7 @@ import {
   upgradeHandler,
 } from '../../lib/index.ts';
 import { RawClient, type RawMessage } from '../support/raw-client.ts';
-import { listen } from '../support/servers.ts';
+import { eventually, listen } from '../support/servers.ts';
 
 const open: { close(): Promise<void> }[] = [];
 
@@ -285,6 +285,30 @@ describe('forwardAuth()', () => {
     const ask = await behind(forwardAuth({ url, timeoutMs: 2_000, onError: 'allow' }));
     expect((await ask()).status).toBe(503);
   });
+
+  test.each(['deny', 'allow'] as const)(
+    'onError: %s: a flood of requests opens no number of connections to the service, and no door',
+    async (onError) => {
+      const answers: (() => void)[] = [];
+      const { url } = await serve((_req, res) => void answers.push(() => res.end()));
+      const auth = forwardAuth({ url, onError, timeoutMs: 60_000 });
+      const unbounded = jest.spyOn(globalThis, 'fetch').mockReturnValue(new Promise(() => {}));
+      const req = () => ({ headers: {}, method: 'GET', url: '/', socket: {} }) as IncomingMessage;
+      const res = { prependListener: () => {} } as unknown as ServerResponse;
+      for (let i = 0; i < 999; i += 1) auth(req(), res, () => {});
+      unbounded.mockRestore();
+      const ask = await behind(auth);
+      const last = ask();
+      await eventually('the service is asked', () => answers.length === 1);
+      expect((await ask()).status).toBe(503);
+      answers[0]?.();
+      expect((await last).status).toBe(200);
+      const freed = ask();
+      await eventually('the service is asked again', () => answers.length === 2);
+      answers[1]?.();
+      expect((await freed).status).toBe(200);
+    },
+  );
 
   test("the client's own header with the name of consumerHeader is gone", async () => {
     const { url } = await serve((_req, res) => void res.end());

@@ -27,7 +27,7 @@ export interface ForwardAuthOptions {
   consumerHeader?: string;
   /**
    * What happens when the service cannot be reached, or responds too late or with a status from 500: `deny` sends 503, `allow`
-   * forwards the request without a consumer. Default `deny`.
+   * forwards the request without a consumer. With `allow`, whoever overloads the service gets in. Default `deny`.
    */
   onError?: 'deny' | 'allow';
   /** Emitter of the event `rejected`. Default: a new one, as `events` of the result. */
@@ -61,6 +61,9 @@ export const forwardAuthChecks: Checks<ForwardAuthOptions> = {
 
 /** Largest body of the service's response that a refused client gets: enough for a login page. */
 const MAX_BODY_BYTES = 65_536;
+
+/** Questions in progress at a time. Requests that are not authenticated cost the service and this process a connection each. */
+const MAX_RUNNING = 1_000;
 
 /** Headers of a request that concern its connection or its body, which the service does not get. */
 const OF_THE_REQUEST = new Set([
@@ -97,7 +100,7 @@ const OF_THE_RESPONSE = new Set([
  * Asks a service about each request, as Traefik's ForwardAuth and nginx's `auth_request` do: a GET with the headers of the request, and
  * `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`. With a 2xx the request goes on. Any other response below 500 goes to the client as
  * it is: a 401, or a redirect to a login page. If its body is larger than 65 536 bytes, the client gets 503 instead. The service never gets the
- * body of the request.
+ * body of the request. At most 1,000 requests wait for the service at a time; further ones get 503.
  *
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
@@ -119,9 +122,20 @@ export function forwardAuth(given: ForwardAuthOptions): AuthenticationMiddleware
   // For `Via` (RFC 9110 §7.6.3). The name is unique, so that a chain of gateways does not look like a loop.
   const hop = `1.1 expressway-auth-${randomBytes(6).toString('hex')}`;
 
-  async function authenticate(exchange: Exchange): Promise<Authentication> {
+  let running = 0;
+
+  function authenticate(exchange: Exchange): Authentication | Promise<Authentication> {
     if (exchange.req.headers.via?.includes(hop))
       return unavailable(new Error('the URL of the service leads back here'));
+    // Not `failed()`: with `onError: 'allow'`, a client could open the door by many requests.
+    if (running >= MAX_RUNNING) return unavailable(new Error(`${MAX_RUNNING} requests wait for the service`));
+    running += 1;
+    return ask(exchange).finally(() => {
+      running -= 1;
+    });
+  }
+
+  async function ask(exchange: Exchange): Promise<Authentication> {
     let response: Response;
     try {
       response = await fetch(options.url, {
