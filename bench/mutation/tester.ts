@@ -4,6 +4,7 @@
  */
 
 import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { inTempFolder } from '../harness/temp-folder.ts';
@@ -18,15 +19,22 @@ interface Test {
   readonly kills: string[];
 }
 
-type Outcome = 'killed' | 'survived' | 'unreached';
+/** What one suite reaches without a mutant. */
+interface Recording {
+  readonly suite: string;
+  readonly tests: readonly { readonly number: number; readonly ms: number; readonly reached: readonly string[] }[];
+  readonly atLoad: readonly string[];
+}
 
-/** Processes that are kept, one for each suite. */
+type Outcome = 'killed' | 'survived' | 'unreached';
+type Live = Map<string, SuiteProcess>;
+
+/** Processes that each lane keeps, one for each suite. */
 const MAX_LIVE = 20;
-/** Most time of tests for one mutant, and most suites. */
-const MAX_TEST_MS = 20_000;
-const MAX_SUITES = 40;
+/** Most suites for one mutant. */
+const MAX_SUITES = 15;
 /** Suites that are loaded anew for a mutant that is reached while the code is loaded. */
-const MAX_LOADED = 5;
+const MAX_LOADED = 3;
 /** For endless loops that do not reach the mutant. */
 const MAX_SILENCE_MS = 120_000;
 
@@ -36,7 +44,11 @@ const { values, positionals } = parseArgs({
     suites: { type: 'string', default: '__tests__/unit,__tests__/integration' },
     only: { type: 'string', default: '' },
     seed: { type: 'string', default: '1' },
-    minutes: { type: 'string', default: '600' },
+    minutes: { type: 'string' },
+    lanes: { type: 'string', default: '3' },
+    recording: { type: 'string' },
+    survivors: { type: 'string' },
+    'test-seconds': { type: 'string', default: '8' },
   },
 });
 
@@ -50,24 +62,27 @@ class Tester {
   readonly #reachingAtLoad = new Map<string, string[]>();
   /** By file and suite: the mutants of the file that tests of the suite reach, and those tests. */
   readonly #ofFile = new Map<string, Map<string, { readonly ids: Set<string>; readonly tests: Set<Test> }>>();
-  /** By suite; the one that was used last comes last. */
-  readonly #live = new Map<string, SuiteProcess>();
-
   constructor(folder: string, mutants: readonly Mutant[]) {
     this.#folder = folder;
     this.#fileOf = new Map(mutants.map(({ id, file }) => [id, file]));
   }
 
-  async record(suite: string): Promise<void> {
+  /** What a suite reaches without a mutant. */
+  async record(suite: string): Promise<Recording> {
     const process = new SuiteProcess(this.#folder, suite);
     const report = await process.obey({ mutant: '' }, MAX_SILENCE_MS);
     process.kill();
-    let usable = 0;
-    for (const [number, { passed, ms, reached }] of report?.recorded.entries() ?? []) {
-      if (!passed) continue;
+    const tests = [...(report?.recorded.entries() ?? [])]
+      .filter(([, { passed }]) => passed)
+      .map(([number, { ms, reached }]) => ({ number, ms, reached: [...new Set(reached)] }));
+    progress(`${suite}: ${tests.length} of ${report?.recorded.length ?? 0} tests can be used`);
+    return { suite, tests, atLoad: report?.atLoad ?? [] };
+  }
+
+  use({ suite, tests, atLoad }: Recording): void {
+    for (const { number, ms, reached } of tests) {
       const test = { suite, number, ms, kills: [] };
-      usable += 1;
-      for (const id of new Set(reached)) {
+      for (const id of reached) {
         push(this.#reaching, id, test);
         const suites = upsert(this.#ofFile, this.#fileOf.get(id) ?? '', new Map());
         const { ids, tests } = upsert(suites, suite, { ids: new Set<string>(), tests: new Set<Test>() });
@@ -75,14 +90,14 @@ class Tester {
         tests.add(test);
       }
     }
-    for (const id of report?.atLoad ?? []) push(this.#reachingAtLoad, id, suite);
-    progress(`${suite}: ${usable} of ${report?.recorded.length ?? 0} tests can be used`);
+    for (const id of atLoad) push(this.#reachingAtLoad, id, suite);
   }
 
-  async outcomeOf({ id, file }: Mutant): Promise<Outcome> {
+  /** @param live Processes of this lane, by suite; the one that was used last comes last. */
+  async outcomeOf({ id, file }: Mutant, live: Live): Promise<Outcome> {
     const bySuite = Map.groupBy(this.#chosen(id, file), ({ suite }) => suite);
     for (const [suite, tests] of [...bySuite].slice(0, MAX_SUITES)) {
-      const killer = await this.#killer(id, suite, tests);
+      const killer = await this.#killer(id, suite, tests, live);
       if (typeof killer === 'object') killer.kills.push(file);
       if (killer !== undefined) return 'killed';
     }
@@ -110,7 +125,7 @@ class Tester {
   /** The cheapest first, and those that have killed other mutants of the file. */
   #chosen(id: string, file: string): Test[] {
     const worth = ({ kills, ms }: Test) => (kills.filter((other) => other === file).length + 0.2) / (ms + 30);
-    let left = MAX_TEST_MS;
+    let left = Number(values['test-seconds']) * 1_000;
     return (this.#reaching.get(id) ?? [])
       .map((test) => ({ test, worth: worth(test) }))
       .sort((one, other) => other.worth - one.worth)
@@ -122,28 +137,28 @@ class Tester {
   }
 
   /** A failure counts if the test passes without the mutant: in the same process, or else the failure is repeated in a new one. */
-  async #killer(id: string, suite: string, tests: readonly Test[]): Promise<Test | 'hang' | undefined> {
+  async #killer(id: string, suite: string, tests: readonly Test[], live: Live): Promise<Test | 'hang' | undefined> {
     for (let left = tests; left.length > 0; ) {
-      const failed = await failing(this.#process(suite), id, left);
+      const failed = await failing(this.#process(suite, live), id, left);
       if (typeof failed !== 'object') return failed;
-      if ((await failing(this.#process(suite), '', [failed])) === undefined) return failed;
-      this.#live.get(suite)?.kill();
-      if ((await failing(this.#process(suite), id, [failed])) !== undefined) return failed;
+      if ((await failing(this.#process(suite, live), '', [failed])) === undefined) return failed;
+      live.get(suite)?.kill();
+      if ((await failing(this.#process(suite, live), id, [failed])) !== undefined) return failed;
       // A suite runs in the order of its numbers, and stops at a failure.
       left = left.filter(({ number }) => number > failed.number);
     }
     return undefined;
   }
 
-  #process(suite: string): SuiteProcess {
-    const kept = this.#live.get(suite);
+  #process(suite: string, live: Live): SuiteProcess {
+    const kept = live.get(suite);
     const process = kept?.isAlive === true ? kept : new SuiteProcess(this.#folder, suite);
-    this.#live.delete(suite);
-    this.#live.set(suite, process);
-    const [oldest = suite] = this.#live.keys();
-    if (this.#live.size > MAX_LIVE) {
-      this.#live.get(oldest)?.kill();
-      this.#live.delete(oldest);
+    live.delete(suite);
+    live.set(suite, process);
+    const [oldest = suite] = live.keys();
+    if (live.size > MAX_LIVE) {
+      live.get(oldest)?.kill();
+      live.delete(oldest);
     }
     return process;
   }
@@ -181,21 +196,50 @@ function shuffled(mutants: readonly Mutant[]): Mutant[] {
   return ranked.sort((one, other) => one.share - other.share).map(({ mutant }) => mutant);
 }
 
+/** Runs `work` for each item, several at a time; each lane has processes of its own. */
+async function inLanes<T>(items: readonly T[], work: (item: T, live: Live) => Promise<void>): Promise<void> {
+  const left = items.values();
+  const lane = async (live: Live): Promise<void> => {
+    for (const item of left) await work(item, live);
+    for (const process of live.values()) process.kill();
+  };
+  await Promise.all(Array.from({ length: Number(values.lanes) }, () => lane(new Map())));
+}
+
+/** From the file of an earlier run, or by running all suites. */
+async function recordings(tester: Tester): Promise<Recording[]> {
+  const { recording: file, suites } = values;
+  const wanted = filesOf(...suites.split(',')).filter((path) => path.endsWith('.test.ts'));
+  if (file !== undefined && existsSync(file)) {
+    const kept: Recording[] = JSON.parse(readFileSync(file, 'utf8'));
+    return kept.filter(({ suite }) => wanted.includes(suite));
+  }
+  const made: Recording[] = [];
+  await inLanes(wanted, async (suite) => void made.push(await tester.record(suite)));
+  if (file !== undefined) writeFileSync(file, JSON.stringify(made));
+  return made;
+}
+
 async function test(folder: string): Promise<void> {
   const files = filesOf(...positionals).filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'));
   const all = await instrument(folder, files);
-  const mutants = all.filter(({ text }) => text.includes(values.only));
+  const { only, survivors } = values;
+  const earlier = survivors === undefined ? undefined : readFileSync(survivors, 'utf8').split('\n');
+  const isWanted = ({ text }: Mutant) =>
+    text.includes(only) && (earlier?.includes(`${'survived'.padEnd(9)} ${text}`) ?? true);
+  const mutants = all.filter(isWanted);
   progress(`${mutants.length} mutants in ${files.length} files`);
   const tester = new Tester(folder, all);
-  for (const suite of filesOf(...values.suites.split(','))) if (suite.endsWith('.test.ts')) await tester.record(suite);
-  const end = Date.now() + Number(values.minutes) * 60_000;
+  for (const recording of await recordings(tester)) tester.use(recording);
+  const end = Date.now() + Number(values.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
   const scores = new Map<string, Outcome[]>();
-  for (const mutant of shuffled(mutants)) {
-    if (Date.now() > end) break;
-    const outcome = await tester.outcomeOf(mutant);
+  // The mutants of one file reach the same suites, which stay loaded then.
+  await inLanes(values.minutes === undefined ? mutants : shuffled(mutants), async (mutant, live) => {
+    if (Date.now() > end) return;
+    const outcome = await tester.outcomeOf(mutant, live);
     print(`${outcome.padEnd(9)} ${mutant.text}`);
     push(scores, dirname(mutant.file), outcome);
-  }
+  });
   SuiteProcess.killAll();
   for (const [name, outcomes] of scores) {
     const { length } = mutants.filter(({ file }) => dirname(file) === name);
