@@ -194,6 +194,25 @@ describe('expressway doctor', () => {
       expect(mixed.found[0]?.fix).toContain('http and https may be mixed up');
     });
 
+    test.each(['TLSv1.2', 'TLSv1.3'] as const)(
+      'notices over %s that a backend refuses the gateway',
+      async (version) => {
+        const { cert, key } = certificate;
+        const options = { cert, key, requestCert: true, ca: cert, minVersion: version, maxVersion: version };
+        const server = cleanup.add(await listen(() => {}, createServer(options)));
+        const files = { BACKEND_CERT: join(folder, 'backend-cert.pem'), BACKEND_KEY: join(folder, 'backend-key.pem') };
+        writeFileSync(files.BACKEND_CERT, cert);
+        writeFileSync(files.BACKEND_KEY, key);
+        const env = { BACKENDS: `https://127.0.0.1:${server.port}`, BACKEND_CA: files.BACKEND_CERT };
+        const refused = await examine('backends', env);
+        expect(refused.said).toEqual([expect.stringMatching(/^fail .*no connection/)]);
+        expect(refused.found[0]?.fix).toContain('BACKEND_CERT');
+        expect((await examine('backends', { ...env, ...files })).said).toEqual([
+          expect.stringMatching(/^ok .*connected/),
+        ]);
+      },
+    );
+
     test('reports backends that are the gateway itself, and unknown names', async () => {
       const port = String(await closedPort());
       const own = await examine('backends', {

@@ -9,6 +9,11 @@ import { request } from '../../core/node-http.ts';
 import { resolveOptions } from '../../core/options.ts';
 import { type Finding, failure, type Patient } from './finding.ts';
 
+/** Code of a connection that a backend closes after the handshake of TLS. */
+export const REFUSED = 'REFUSED';
+/** Milliseconds in which a backend may still refuse our certificate. */
+const VERDICT_MS = 500;
+
 export interface BackendProbeOptions {
   /** Options of `tls.connect()` for backends over https: trusted authorities, and our own certificate. */
   readonly tls: object;
@@ -56,7 +61,10 @@ export async function probeBackend(url: URL, options: BackendProbeOptions): Prom
     await step('connect', once(socket, secure ? 'secureConnect' : 'connect', within(options.connectTimeoutMs)));
     const connectMs = performance.now() - startedAt;
     const validTo = secure ? (socket as TLSSocket).getPeerCertificate().valid_to : undefined;
-    if (options.path === undefined) return { connectMs, validTo, status: undefined, responseMs: 0 };
+    if (options.path === undefined) {
+      if (secure) await step('connect', accepted(socket as TLSSocket));
+      return { connectMs, validTo, status: undefined, responseMs: 0 };
+    }
     const askedAt = performance.now();
     const status = await step('answer', ask(socket, options.path, options));
     return { connectMs, validTo, status, responseMs: performance.now() - askedAt };
@@ -72,6 +80,23 @@ function open(url: URL, { tls, name }: BackendProbeOptions): Socket {
   const servername = name ?? host;
   // A certificate may be for an address, but an address is never sent as SNI (RFC 6066 §3).
   return connectTls({ host, port, ...tls, ...(isIP(servername) > 0 ? {} : { servername }) });
+}
+
+/**
+ * With TLS 1.3, a backend that refuses our certificate says so, or closes, only after our side of the handshake is complete. A session ticket
+ * shows that the backend has completed its own; some backends send none.
+ */
+async function accepted(socket: TLSSocket): Promise<void> {
+  if (socket.getProtocol() !== 'TLSv1.3') return;
+  const verdict = within(VERDICT_MS);
+  const closed = once(socket, 'close', verdict).then(() => {
+    throw Object.assign(new Error('it closed the connection after the handshake of TLS'), { code: REFUSED });
+  });
+  try {
+    await Promise.race([once(socket, 'session', verdict), closed]);
+  } catch (error) {
+    if ((error as Error).name !== 'AbortError') throw error;
+  }
 }
 
 async function ask(

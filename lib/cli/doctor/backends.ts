@@ -31,7 +31,19 @@ const FIXES: Readonly<Record<string, string>> = {
   ERR_TLS_CERT_ALTNAME_INVALID: 'Name it in BACKENDS as its certificate does',
   CERT_HAS_EXPIRED: 'Renew its certificate',
 };
-const UNKNOWN_AUTHORITY = 'Set BACKEND_CA to the PEM file of the authority that has signed its certificate';
+
+/** For codes of which there are many. */
+const FIX_PATTERNS: readonly (readonly [RegExp, string])[] = [
+  [
+    /^(?:UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO)/,
+    'Set BACKEND_CA to the PEM file of the authority that has signed its certificate',
+  ],
+  // Alerts such as "certificate required", "bad certificate" and "unknown CA". With TLS 1.2, a missing one is a "handshake failure".
+  [
+    /^(?:REFUSED|ERR_SSL_.*_ALERT_(?:.*CERTIFICATE.*|UNKNOWN_CA|HANDSHAKE_FAILURE|ACCESS_DENIED))$/,
+    'It refuses the certificate of the gateway: set BACKEND_CERT and BACKEND_KEY, or renew them',
+  ],
+];
 
 /** Whether each backend can be reached in the way that the gateway would, and how its health path responds. */
 export const backends: Check = {
@@ -125,6 +137,6 @@ function failed(what: string, { step, code, message }: ProbeError, { connectTime
       step === 'connect' ? FIXES.ETIMEDOUT : 'Find out why it is slow, or raise this time',
     );
   }
-  const fix = FIXES[code] ?? (/^(?:UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO)/.test(code) ? UNKNOWN_AUTHORITY : undefined);
+  const fix = FIXES[code] ?? FIX_PATTERNS.find(([pattern]) => pattern.test(code))?.[1];
   return failure(`${what}: ${step === 'connect' ? 'no connection' : 'no response'}: ${message || code}`, fix);
 }
