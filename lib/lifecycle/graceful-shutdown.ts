@@ -45,7 +45,8 @@ export interface GracefulShutdown {
  * app.get('/readyz', (_req, res) => res.sendStatus(shutdown.phase === 'serving' ? 200 : 503)); // before the proxy
  * ```
  *
- * Call it before the first connection: before `listen()`, or right after it. For several servers in one process, use `signals: []` for each,
+ * Call it before the first connection: before `listen()`, or right after it. After `server.close()` by the app itself, signals have their default
+ * effect again, until the server listens again. For several servers in one process, use `signals: []` for each,
  * and one `stopOnSignals()` that calls `close()` of all.
  *
  * @throws {OptionsError} that names each unknown key and each bad value, and for a value that is no server of `node:http` or `node:https`.
@@ -66,7 +67,7 @@ class Shutdown implements GracefulShutdown {
   readonly #server: Server;
   readonly #options: GracefulShutdownSettings;
   readonly #drain: ConnectionDrain;
-  readonly #signals: StopSignals | undefined;
+  #signals: StopSignals | undefined;
   readonly #errors: unknown[] = [];
   #phase: ShutdownPhase = 'serving';
   #closing: Promise<OpenAtDeadline> | undefined;
@@ -76,8 +77,7 @@ class Shutdown implements GracefulShutdown {
     this.#server = server;
     this.#options = options;
     this.#drain = new ConnectionDrain(server);
-    const { signals } = options;
-    if (signals.length > 0) this.#signals = stopOnSignals(() => this.close(), { signals });
+    if (options.signals.length > 0) this.#listenForSignals();
   }
 
   get phase(): ShutdownPhase {
@@ -87,6 +87,21 @@ class Shutdown implements GracefulShutdown {
   close(): Promise<OpenAtDeadline> {
     this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  /** While the server is open. Otherwise each server that a test closes by `server.close()` would leave its listeners, and the app behind them. */
+  #listenForSignals(): void {
+    const { signals } = this.#options;
+    const begin = (): void => {
+      if (this.#closing === undefined) this.#signals ??= stopOnSignals(() => this.close(), { signals });
+    };
+    begin();
+    this.#server.on('listening', begin);
+    this.#server.on('close', () => {
+      if (this.#closing !== undefined) return;
+      this.#signals?.close();
+      this.#signals = undefined;
+    });
   }
 
   async #close(): Promise<OpenAtDeadline> {

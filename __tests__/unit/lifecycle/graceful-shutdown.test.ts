@@ -384,6 +384,27 @@ describe('phases of a graceful shutdown', () => {
   });
 });
 
+test('a server that the app itself closes leaves no listener of signals, until it listens again', async () => {
+  const before = process.listenerCount('SIGTERM');
+  const server = createServer();
+  let closed = 0;
+  const shutdown = gracefulShutdown(server, { close: () => void closed++ });
+  for (let round = 0; round < 2; round++) {
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    expect(process.listenerCount('SIGTERM')).toBe(before + 1);
+    server.close();
+    await once(server, 'close');
+    expect(process.listenerCount('SIGTERM')).toBe(before);
+  }
+  await shutdown.close();
+  expect(closed).toBe(1);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  expect(process.listenerCount('SIGTERM')).toBe(before);
+  server.close();
+});
+
 test('adds no listeners to requests before the shutdown', async () => {
   const { server } = await serve((_, res) => void res.end('ok'));
   expect(server.listenerCount('request')).toBe(1);
