@@ -68,8 +68,9 @@ async function run(app: AppFactory): Promise<void> {
   stopWithNpm();
   whenStarted('SIGHUP', (running) => void running.reload('SIGHUP'));
   whenStarted('SIGUSR2', (running) => {
-    if (running.roll === undefined) log.warn({}, 'SIGUSR2 replaces workers, and there are none: see WORKERS');
-    else void running.roll('SIGUSR2');
+    if (running.roll !== undefined) void running.roll('SIGUSR2');
+    // nodemon sends it by default, and then waits for the end of the process.
+    else log.warn({}, 'SIGUSR2 replaces workers, and there are none: see WORKERS. With nodemon, use --signal SIGTERM');
   });
   await starting;
   // No request waits for it, so it comes after the start.

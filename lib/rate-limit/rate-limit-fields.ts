@@ -90,8 +90,8 @@ class ListFields implements RateLimitFields {
     this.#warned = true;
     warn(
       'WARN_EXPRESSWAY_LIMITER_NAME',
-      `A request passed two rate limiters named "${this.#name}". In the same Redis with the same keyPrefix they ` +
-        'share their counts, so that each such request counts twice: give each limiter its own name.',
+      `A request passed the rate limiter "${this.#name}" twice, or two limiters of this name. One limiter counts such a request twice. ` +
+        'So do two in the same Redis with the same keyPrefix. Mount a limiter once on the way of a request, and give each its own name.',
     );
   }
 }

@@ -61,7 +61,7 @@ describe('rateLimitFields()', () => {
       second.write(res, [{ remaining: 4, resetMs: 1_000 }], undefined);
     }
     expect(warning).toHaveBeenCalledTimes(1);
-    expect(warning.mock.lastCall?.[0]).toMatch(/two rate limiters named "ip"/);
+    expect(warning.mock.lastCall?.[0]).toMatch(/the rate limiter "ip" twice, or two limiters of this name/);
   });
 
   test.each(FIELDS_FORMS)('%s: leaves a head alone that is already sent', (form) => {
