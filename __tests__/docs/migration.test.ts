@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { answer, startBackend } from '../../lib/testing/index.ts';
+import { answer, fail, startBackend } from '../../lib/testing/index.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { backendsAt, runExample } from './example.ts';
 import { arePeersInstalled } from './example-project.ts';
@@ -68,6 +68,45 @@ if (isSkipped)
   test('a prefix by itself is asked for at the backend, and was not before', async () => {
     expect((await exchanges('fast-gateway-before', 2, ['/orders'])).answers).toEqual([[404, '']]);
     expect((await exchanges('fast-gateway-after', 2, ['/orders'])).asked).toEqual([['/'], []]);
+  });
+});
+
+describe('docs/express-packages.md', () => {
+  test('wrong passwords are limited for a name, and the right one forgets them', async () => {
+    const example = cleanup.add(runExample('logins'));
+    const url = await example.url('/login');
+    const login = async (name: string, password: string) => {
+      const headers = { 'content-type': 'application/json' };
+      return (await fetch(url, { method: 'POST', headers, body: JSON.stringify({ name, password }) })).status;
+    };
+    const tries = async (passwords: readonly string[]) => {
+      const statuses = [];
+      for (const password of passwords) statuses.push(await login('ann', password));
+      return statuses;
+    };
+    const four = ['a', 'b', 'c', 'd'];
+    expect(await tries([...four, 'correct horse'])).toEqual([401, 401, 401, 401, 200]);
+    expect(await tries([...four, 'e', 'correct horse'])).toEqual([401, 401, 401, 401, 401, 429]);
+    expect(await login('bob', 'a')).toBe(401);
+  });
+
+  test('while the circuit is open, clients get the last news', async () => {
+    const news = cleanup.add(
+      await startBackend({ plan: [answer({ content: 'rain' }), fail(500)], otherwise: answer({ content: 'sun' }) }),
+    );
+    const example = cleanup.add(runExample('fallback', backendsAt(news.url)));
+    const answers: [number, string][] = [];
+    for (let i = 0; i < 4; i++) {
+      const response = await example.get('/news');
+      answers.push([response.status, await response.text()]);
+    }
+    expect(answers).toEqual([
+      [200, 'rain'],
+      [500, 'rain'],
+      [200, 'rain'],
+      [200, 'rain'],
+    ]);
+    expect(news.requests).toHaveLength(2);
   });
 });
 

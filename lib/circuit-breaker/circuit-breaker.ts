@@ -71,14 +71,16 @@ const foreign: ForeignOptions = Object.freeze({
   halfOpenAfter: 'use openMs',
   volumeThreshold: 'use minimumRequests',
   rollingCountTimeout: 'use windowMs',
-  errorFilter: 'use isFailure',
+  errorFilter: 'use isFailure, which says the opposite: true for an outcome that counts',
+  capacity: 'use maxRequests or maxInFlight of roundRobinProxy()',
+  fallback: 'mount a handler before the breaker that responds while retryAfterMs() is over 0',
 });
 
 /**
  * Guards the handlers that are mounted after it. When too large a share of the requests fails, it opens: clients get 503 with
  * `Retry-After`, and the handlers get no requests, until some trials have succeeded.
  *
- * A status of 500 or more counts as a failure; an error that reaches Express becomes such a status. A response that the handler breaks off, such as by
+ * A status of 500 or more counts as a failure; an error that reaches Express becomes such a status, unless an error handler sends another one. A response that the handler breaks off, such as by
  * `pipeline()` with an error or `res.destroy()`, counts as well. A client that leaves does not count, and neither does a rejection by a middleware
  * that is mounted after it.
  *

@@ -645,7 +645,9 @@ describe('circuitBreaker() itself', () => {
     ['halfOpenAfter', 'use openMs'],
     ['volumeThreshold', 'use minimumRequests'],
     ['rollingCountTimeout', 'use windowMs'],
-    ['errorFilter', 'use isFailure'],
+    ['errorFilter', 'use isFailure, which says the opposite: true for an outcome that counts'],
+    ['capacity', 'use maxRequests or maxInFlight of roundRobinProxy\\(\\)'],
+    ['fallback', 'mount a handler before the breaker that responds while retryAfterMs\\(\\) is over 0'],
   ])('the option %s of opossum or cockatiel is refused with what to use', (name, instead) => {
     const make = () => circuitBreaker({ [name]: 1 } as never);
     expect(make).toThrow(new RegExp(`unknown option "${name}": ${instead}(?: \\(see|$)`));
