@@ -389,7 +389,9 @@ describe('the start of a gateway with workers', () => {
     const { cluster } = await clusters.open({ WORKERS: '1' });
     expect(await cluster.workers()).toBeUndefined();
     cluster.proc.kill('SIGUSR2');
-    await cluster.proc.said(/"msg":"SIGUSR2 replaces workers, and there are none: see WORKERS. With nodemon, use --signal SIGTERM"/);
+    await cluster.proc.said(
+      /"msg":"SIGUSR2 replaces workers, and there are none: see WORKERS. With nodemon, use --signal SIGTERM"/,
+    );
     const children = readFileSync(`/proc/${cluster.proc.pid}/task/${cluster.proc.pid}/children`, 'utf8');
     expect(children).toBe('');
   });
