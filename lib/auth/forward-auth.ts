@@ -27,7 +27,7 @@ export interface ForwardAuthOptions {
   consumerHeader?: string;
   /**
    * What happens when the service cannot be reached, or responds too late or with a status from 500: `deny` sends 503, `allow`
-   * forwards the request without a consumer. With `allow`, whoever overloads the service gets in. Default `deny`.
+   * forwards the request without a consumer. With `allow`, a client that overloads the service gets in. Default `deny`.
    */
   onError?: 'deny' | 'allow';
   /** Emitter of the event `rejected`. Default: a new one, as `events` of the result. */
