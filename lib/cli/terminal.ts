@@ -13,7 +13,7 @@ export function styleFor(stream: Streams['stdout']): (format: Format, text: stri
 export const safe = (text: string): string =>
   JSON.stringify(text)
     .slice(1, -1)
-    .replaceAll(/[\x7f-\x9f]/g, '?');
+    .replaceAll(/[\x7f-\x9f\u2028\u2029\p{Cf}]/gu, '?');
 
 /** A line without characters from foreign text that would move the cursor or reverse the text. */
 export const oneLine = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?');

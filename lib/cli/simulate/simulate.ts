@@ -1,6 +1,6 @@
 import { rateLimitAlgorithms } from '../../rate-limit/algorithms/registry.ts';
 import { type Command, InputError, type Streams } from '../command.ts';
-import { oneLine, ProgressBar } from '../terminal.ts';
+import { oneLine, ProgressBar, safe } from '../terminal.ts';
 import { jsonReport } from './json-report.ts';
 import { lineReader } from './log-line.ts';
 import { linesOf, openLog } from './log-source.ts';
@@ -74,7 +74,7 @@ export const simulate: Command = {
     const [first] = simulation.bad;
     if (simulation.requests === 0 && first !== undefined) {
       throw new InputError(
-        `no line can be read (--format ${options.format}). The first ${oneLine(first.problem)}: ${JSON.stringify(first.text)}`,
+        `no line can be read (--format ${options.format}). The first ${oneLine(first.problem)}: "${safe(first.text)}"`,
       );
     }
     const report = options.json ? jsonReport : textReport;
