@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { RoundRobinProxyOptions } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { rawRequest } from '../support/raw-client.ts';
 import { answer, answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, eventually } from '../support/servers.ts';
 
@@ -18,6 +19,28 @@ async function setUp(scripts: readonly Script[], options: Partial<RoundRobinProx
   const urls = backends.map(({ url }) => url);
   return { backends, urls, ...cleanup.add(await proxyGateway({ backends: urls, ...options })) };
 }
+
+test.each([
+  ['all statuses from 500 count', {}, [500, 500, 500, 500, 500, 503], ['open']],
+  [
+    'only those of failureStatuses count',
+    { failureStatuses: [502, 503, 504] },
+    [500, 500, 500, 500, 500, 500],
+    ['closed'],
+  ],
+])('a URL with a fault: %s', async (_title, more, statuses, circuits) => {
+  const fault = answer('HTTP/1.1 500 A fault\r\nContent-Length: 0\r\n\r\n');
+  const { port, proxy, backends } = await setUp([fault], { circuit: { ...more, consecutiveFailures: 5 } });
+  const get = async () => (await rawRequest(port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')).status;
+  const seen = [];
+  for (const _ of statuses) seen.push(await get());
+  expect([seen, proxy.status().map(({ circuit }) => circuit)]).toEqual([statuses, circuits]);
+  if (circuits[0] === 'open') return;
+  // A backend that is in trouble still opens it, and one that is gone.
+  (backends[0] as RecorderBackend).script = reset;
+  for (let i = 0; i < 5; i += 1) await get();
+  expect(proxy.status().map(({ circuit }) => circuit)).toEqual(['open']);
+});
 
 describe('the time of an attempt', () => {
   /** The clock goes on by so much while the first backend works. */

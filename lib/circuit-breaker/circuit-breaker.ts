@@ -11,7 +11,7 @@ import {
   optionalDurationMs,
   resolveOptions,
 } from '../core/options.ts';
-import type { Outcome } from '../core/outcome.ts';
+import { failureByStatus, type Outcome } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
 import { Circuit, type CircuitOptions, circuitChecks, circuitDefaults, type Isolation } from './circuit.ts';
 import { GuardedCall, type GuardRules } from './guarded-call.ts';
@@ -89,7 +89,7 @@ const foreign: ForeignOptions = Object.freeze({
 export function circuitBreaker(given?: CircuitBreakerOptions): CircuitBreaker {
   const options = resolveOptions('circuitBreaker', given, circuitBreakerDefaults, circuitBreakerChecks, foreign);
   const events = options.events ?? new GatewayEvents();
-  const { name, timeoutMs, isFailure } = options;
+  const { name, timeoutMs, isFailure = failureByStatus(options.failureStatuses) } = options;
   const rules: GuardRules = { name, timeoutMs, isFailure, events };
   const circuit = new Circuit(options.name, options);
   // Its own emitter, which turns an error of the listener into a warning.

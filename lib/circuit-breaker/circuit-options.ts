@@ -4,6 +4,7 @@ import {
   described,
   durationMs,
   integer,
+  listOf,
   optional,
   optionalDurationMs,
   optionalRatio,
@@ -36,11 +37,19 @@ export interface CircuitOptions {
    * `openMs`. Other calls are rejected at once. Default 3.
    */
   halfOpenRequests?: number;
+  /**
+   * Statuses of responses that count as failures, from 500 to 599, such as `[502, 503, 504]`. Without it, one client that knows a URL with a
+   * fault (500) can open the circuit for all clients. `isFailure` goes before it. Default: all.
+   */
+  failureStatuses?: readonly number[];
 }
 
 /** {@link CircuitOptions} with defaults filled in; `openMs` may also grow from one opening to the next. */
 export type ResolvedCircuitOptions = Readonly<
-  Required<Omit<CircuitOptions, 'openMs'>> & { openMs: OpenMs; consecutiveFailures?: number | undefined }
+  Required<Omit<CircuitOptions, 'openMs' | 'failureStatuses'>> & {
+    openMs: OpenMs;
+    consecutiveFailures?: number | undefined;
+  }
 >;
 
 /** Defaults of {@link CircuitOptions}. */
@@ -61,6 +70,7 @@ export const circuitChecks: Checks<CircuitOptions> = {
   windowMs: optionalDurationMs,
   openMs: durationMs,
   halfOpenRequests: integer(1),
+  failureStatuses: optional(listOf('status', integer(500, 599), 1)),
 };
 
 /** The circuit of one backend. It opens on a sudden failure too, and stays open for longer after each failed round of trials. */
@@ -97,7 +107,7 @@ export const backendCircuitChecks: Checks<BackendCircuitOptions> = {
 export function consecutiveFailures({
   consecutiveFailures,
   minimumRequests,
-}: Required<CircuitOptions> & BackendCircuitOptions): number {
+}: Required<Pick<CircuitOptions, 'minimumRequests'>> & BackendCircuitOptions): number {
   return consecutiveFailures ?? (typeof minimumRequests === 'number' ? minimumRequests : 0);
 }
 
@@ -106,7 +116,7 @@ export function openBackoff({
   openMs,
   maxOpenMs,
   openJitter,
-}: Required<Omit<BackendCircuitOptions, 'consecutiveFailures'>>): OpenMs {
+}: Required<Pick<BackendCircuitOptions, 'openMs' | 'maxOpenMs' | 'openJitter'>>): OpenMs {
   const longest = Math.max(openMs, maxOpenMs);
   return (attempt) => {
     // The first period is exact, because operators rely on it, and only repetition would synchronise several gateways.

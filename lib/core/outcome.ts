@@ -102,6 +102,11 @@ export function verdictOf(outcome: Outcome): Verdict {
   }
 }
 
+/** A rule for {@link judge}: of the responses, only those with these statuses fail. `undefined` for the usual rule. */
+export const failureByStatus = (statuses: readonly number[] | undefined): ((outcome: Outcome) => boolean) | undefined =>
+  statuses &&
+  ((outcome) => outcome.kind !== 'completed' || statuses.includes(outcome.status) || isGrpcFailure(outcome.grpcStatus));
+
 /**
  * The verdict with the user's own rule. The rule is not called for outcomes that never count. If it throws, a process warning says so once,
  * and our rule decides: without a verdict, a trial would stay undecided for ever.

@@ -7,7 +7,7 @@ import type { SelectionPolicy } from '../backends/selection/selection-policy.ts'
 import { Circuit } from '../circuit-breaker/circuit.ts';
 import { consecutiveFailures, openBackoff } from '../circuit-breaker/circuit-options.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
-import type { Outcome } from '../core/outcome.ts';
+import { failureByStatus, type Outcome } from '../core/outcome.ts';
 import type { AmbiguousPaths } from '../ingress/request-checks.ts';
 import type { AttemptTimeouts } from './attempt-owner.ts';
 import { type InFlightCapOptions, InFlightCaps, inFlightCapDefaults } from './in-flight-caps.ts';
@@ -104,7 +104,7 @@ export function proxyParts(settings: ProxySettings): ProxyParts {
     budget: new RetryBudget(retry.budgetRatio, retry.budgetMinimum),
     caps: settings.maxInFlight > 0 || settings.maxInFlightPerClient > 0 ? new InFlightCaps(settings) : undefined,
     queue,
-    isFailure: settings.isFailure,
+    isFailure: settings.isFailure ?? failureByStatus(circuit.failureStatuses),
     shortages: new ResourceShortages(events, name),
   };
 }

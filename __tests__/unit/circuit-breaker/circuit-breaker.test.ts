@@ -215,6 +215,21 @@ describe('failures', () => {
     expect(guard.state).toBe('open');
   });
 
+  test('failureStatuses: other statuses are no failures, and an error still is one; isFailure goes before it', async () => {
+    const rules = { minimumRequests: 2, failureRatio: 0.5, failureStatuses: [503] };
+    const { guard, statuses } = await guarded(rules, echoStatus);
+    await statuses('/500', '/500', '/502', '/200');
+    expect(guard.state).toBe('closed');
+    await statuses('/503', '/503', '/503', '/503');
+    expect(guard.state).toBe('open');
+    const broken = await guarded(rules, (_req, res) => res.destroy());
+    for (const path of ['/1', '/2']) await expect(broken.status(path)).rejects.toThrow();
+    expect(broken.guard.state).toBe('open');
+    const { guard: own, statuses: others } = await guarded({ ...rules, isFailure: () => true }, echoStatus);
+    await others('/200', '/200');
+    expect(own.state).toBe('open');
+  });
+
   test('isFailure replaces the rule, and is not called for rejections and clients that leave', async () => {
     const asked: Outcome[] = [];
     const isFailure = (outcome: Outcome) => {

@@ -7,6 +7,7 @@ export interface HealthConfig {
     readonly windowMs: number;
     readonly openMs: number;
     readonly halfOpenRequests: number;
+    readonly failureStatuses?: readonly number[];
   };
   /** There are no health checks without a path. */
   readonly healthCheck: { readonly path: string | undefined; readonly intervalMs: number; readonly timeoutMs: number };
@@ -40,6 +41,11 @@ export const health = section(
       default: '3',
       read: integer(1),
     },
+    CIRCUIT_FAILURE_STATUSES: {
+      text: `Statuses of responses that count as failures, like 502,503,504. Empty: all from 500; then a client that knows a URL with a
+        fault can open the circuits for all clients.`,
+      read: optional(statuses),
+    },
     HEALTH_CHECK_PATH: {
       text: `Path that each backend is asked for to see whether it is healthy, like /healthz; a status from 200 to 299 passes. Three
         failed checks in a row take a backend out, two passed ones bring it back. Empty: no checks.`,
@@ -63,6 +69,7 @@ export const health = section(
       windowMs: read.CIRCUIT_WINDOW_MS,
       openMs: read.CIRCUIT_OPEN_MS,
       halfOpenRequests: read.CIRCUIT_HALF_OPEN_REQUESTS,
+      ...(read.CIRCUIT_FAILURE_STATUSES === undefined ? {} : { failureStatuses: read.CIRCUIT_FAILURE_STATUSES }),
     },
     healthCheck: {
       path: read.HEALTH_CHECK_PATH,
@@ -71,6 +78,12 @@ export const health = section(
     },
   }),
 );
+
+function statuses(text: string): readonly number[] {
+  const items = text.split(',').map((item) => item.trim());
+  if (items.every((item) => /^5\d\d$/.test(item))) return items.map(Number);
+  throw new Error(`must be a list of statuses from 500 to 599 like 502,503,504, ${got(text)}`);
+}
 
 function path(text: string): string {
   if (/^\/[^\s#]*$/.test(text)) return text;
