@@ -1,9 +1,16 @@
+import { createServer, type Server } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { afterEach, expect, test } from '@jest/globals';
 import { ask } from '../support/ask.ts';
-import { closedPort, eventually } from '../support/servers.ts';
+import { certificate, trustCertificate } from '../support/certificate.ts';
+import { Cleanup } from '../support/gateway.ts';
+import { Http2Backend } from '../support/http2-backend.ts';
+import { closedPort, eventually, listen } from '../support/servers.ts';
 import { closeAll, openBackend, openGateway, type TestGateway } from './gateways.ts';
 
+const cleanup = new Cleanup();
 afterEach(closeAll);
+afterEach(() => cleanup.run());
 
 const statusOf = async ({ adminUrl }: TestGateway) => (await ask(`${adminUrl}/api/status`)).json;
 const upIn = async ({ adminUrl }: TestGateway): Promise<readonly string[]> =>
@@ -45,4 +52,29 @@ test.each([
   expect(problem.text).toContain(`${one.url}: its weight is 0`);
   expect(problem.text).not.toContain('busy');
   expect(problem.nextStep).toMatch(kind === 'two' ? /^Start its process/ : /^Give a backend a weight above 0/);
+});
+
+const speaking = (server: Server) => listen(() => {}, server);
+const secure = (options: object) => speaking(createSecureServer({ ...certificate, ...options }) as unknown as Server);
+
+type Listening = { readonly port: number; close(): unknown };
+
+const MISTAKEN: readonly (readonly [() => Promise<Listening>, string, Readonly<Record<string, string>>, RegExp])[] = [
+  [() => Http2Backend.start(() => {}), 'http', {}, /BACKEND_PROTOCOL/],
+  [() => speaking(createServer()), 'http', { BACKEND_PROTOCOL: 'http2' }, /BACKEND_PROTOCOL/],
+  [() => secure({}), 'http', {}, /https:/],
+  [() => secure({ requestCert: true, ca: certificate.cert }), 'https', {}, /BACKEND_CERT/],
+];
+
+test('a backend with another protocol, or that wants a certificate, has the variable to change in its problem', async () => {
+  cleanup.add(trustCertificate());
+  await Promise.all(
+    MISTAKEN.map(async ([start, scheme, env, variable]) => {
+      const { port } = cleanup.add(await start());
+      const gateway = await openGateway([`${scheme}://localhost:${port}`], env);
+      for (let i = 0; i < 2; i += 1) await ask(gateway.url);
+      const { problem } = await withProblem(gateway, 'backend_errors');
+      expect(problem.nextStep).toMatch(variable);
+    }),
+  );
 });

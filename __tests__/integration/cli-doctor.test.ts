@@ -7,6 +7,7 @@ import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
 import { certificate } from '../support/certificate.ts';
 import { DnsServer } from '../support/dns-server.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { Http2Backend } from '../support/http2-backend.ts';
 import { describeWithRedis } from '../support/redis.ts';
 import { closedPort, listen } from '../support/servers.ts';
 import { CliHost } from './cli-host.ts';
@@ -162,6 +163,12 @@ describe('expressway doctor', () => {
       expect(code).toBe(1);
       expect(said).toEqual([`fail ${mute}: no response to / within 300 ms (HEALTH_CHECK_TIMEOUT_MS)`]);
       expect(found[0]?.fix).toBeDefined();
+    });
+
+    test('names BACKEND_PROTOCOL for a backend that speaks HTTP/2 only', async () => {
+      const { url } = cleanup.add(await Http2Backend.start(() => {}));
+      const { found } = await examine('backends', { BACKENDS: url, HEALTH_CHECK_PATH: '/' });
+      expect(found[0]?.fix).toContain('BACKEND_PROTOCOL=http2');
     });
 
     test('checks the certificate of an https backend as the gateway would', async () => {

@@ -34,6 +34,7 @@ const FIXES: Readonly<Record<string, string>> = {
 
 /** For codes of which there are many. */
 const FIX_PATTERNS: readonly (readonly [RegExp, string])[] = [
+  [/^HPE_/, 'It does not speak HTTP/1.1 there: for HTTP/2, as gRPC speaks it, set BACKEND_PROTOCOL=http2'],
   [
     /^(?:UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO)/,
     'Set BACKEND_CA to the PEM file of the authority that has signed its certificate',

@@ -17,6 +17,10 @@ const NEXT_STEPS: Readonly<Partial<Record<Cause, string>>> = {
   tls_certificate_error: 'Renew the certificate of the backend, or name its authority in BACKEND_CA.',
   tls_protocol_error:
     'Check whether the backend speaks TLS at this port (https:// or http:// in BACKENDS), and accepts the certificate of the gateway (BACKEND_CERT).',
+  connection_terminated:
+    'Look into the log of the backend: it closes connections without a response. If it speaks TLS at this port, it needs https:// in BACKENDS.',
+  http_protocol_error:
+    'Check what the backend speaks: HTTP/1.1, or HTTP/2 as gRPC does (BACKEND_PROTOCOL, or `protocol` of its service), or TLS (https:// in BACKENDS).',
 };
 const SEE_ITS_LOG = 'Look into the log of the backend: its process runs, but these requests fail in it.';
 
