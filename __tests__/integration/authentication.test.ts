@@ -429,6 +429,17 @@ describe('forwardAuth()', () => {
     expect(await response.text()).toBe('please log in');
   });
 
+  test.each([
+    [301, {}, 'no-store'],
+    [404, {}, 'no-store'],
+    [401, { 'Cache-Control': 'max-age=5' }, 'max-age=5'],
+  ])('no cache keeps a %i of the service with %j, unless it says so: %s', async (status, fields, expected) => {
+    const url = await listen((_req, res) => void res.writeHead(status, { ...fields, Location: '/' }).end());
+    const app = express().use(forwardAuth({ url }) as never);
+    const { headers } = await fetch(await listen(app), { redirect: 'manual' });
+    expect(headers.get('cache-control')).toBe(expected);
+  });
+
   const down: [string, () => Promise<string>][] = [
     ['a service that is away', async () => 'http://127.0.0.1:2'],
     ['a service that responds 500', () => listen((_req, res) => void res.writeHead(500).end())],

@@ -234,6 +234,8 @@ function writeHead(res: ServerResponse, response: Response, length: number, owns
     else if (name === 'vary') res.setHeader(name, [res.getHeader(name) ?? [], value].flat().join(', '));
     else res.setHeader(name, value);
   }
+  // The decision is about this client. Caches keep some statuses, such as 301 and 404, if nothing forbids it (RFC 9111 §4.2.2).
+  if (!response.headers.has('cache-control')) res.setHeader('Cache-Control', 'no-store');
   res.setHeader('Content-Length', length);
 }
 
