@@ -149,17 +149,21 @@ describe('a client that claims an identity on a route without authentication', (
     },
   );
 
-  test.each(declared)('%s: what a trusted peer sends stays, and what a middleware wrote', async (...[, one, name]) => {
-    const fromPeer = await routed(one, true);
-    expect(names(await fromPeer(`${name}: root`))).toContain(name);
-    const written: Middleware = (req, _res, next) => {
-      req.headers[name] = 'alice';
-      next();
-    };
-    const ask = await routed(one, false, [written]);
-    const got = names(await ask(`${name}: root`, `${name.replace('-', '_')}: root`));
-    expect(got.filter((other) => other.replaceAll(/[^a-z]/g, '-') === name)).toEqual([name]);
-  });
+  test.each(declared)(
+    '%s: what a trusted proxy passes on is gone, and what a middleware wrote stays',
+    async (...[, one, name]) => {
+      const passedOn = await routed(one, true);
+      expect(names(await passedOn(`${name}: root`, 'X-Other: kept'))).toEqual(expect.not.arrayContaining([name]));
+      expect(names(await passedOn(`${name}: root`, 'X-Other: kept'))).toContain('x-other');
+      const written: Middleware = (req, _res, next) => {
+        req.headers[name] = 'alice';
+        next();
+      };
+      const ask = await routed(one, false, [written]);
+      const got = names(await ask(`${name}: root`, `${name.replace('-', '_')}: root`));
+      expect(got.filter((other) => other.replaceAll(/[^a-z]/g, '-') === name)).toEqual([name]);
+    },
+  );
 
   test('credentials that a service of forwardAuth() replaces are not taken for an identity', async () => {
     const ask = await routed({ forwardAuth: { url: confirms, responseHeaders: ['authorization', 'cookie'] } });
@@ -170,9 +174,9 @@ describe('a client that claims an identity on a route without authentication', (
 
   test('X-Consumer of a client never passes a proxy without any authentication', async () => {
     const ask = await behind((_req, _res, next) => next());
-    expect(names(await ask('X-Consumer: root', 'X_Consumer: root'))).toEqual(
-      expect.not.arrayContaining(['x-consumer', 'x_consumer']),
-    );
+    expect(
+      names(await ask('X-Consumer: root', 'X_Consumer: root')).filter((name) => name.includes('consumer')),
+    ).toEqual([]);
   });
 });
 

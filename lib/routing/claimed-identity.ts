@@ -8,8 +8,8 @@ import { identityHeadersOf } from './route-authentication.ts';
 
 /**
  * Makes a middleware that removes the headers in which any authenticator of a declaration tells backends who a client is, in every spelling. A
- * backend believes such a header on each of its routes, so a client must not be able to send it on a route without that authenticator. What a
- * trusted peer sends stays, and what a middleware wrote.
+ * backend believes such a header on each of its routes, so a client must not be able to send it on a route without that authenticator. Most trusted
+ * proxies pass on what a client sends, so theirs are removed as well. What a middleware wrote stays.
  *
  * @returns `undefined` if the declaration has no such header.
  */
@@ -22,8 +22,7 @@ export function dropsClaimedIdentity({ authentication = {}, routes }: Declaratio
     const { headers } = req;
     for (const name in headers) {
       if (!identity.has(names.of(name).canonical)) continue;
-      const exchange = exchangeOf(req, res);
-      if (!exchange.peerTrusted && isOfClient(exchange, name)) delete headers[name];
+      if (isOfClient(exchangeOf(req, res), name)) delete headers[name];
     }
     next();
   };
