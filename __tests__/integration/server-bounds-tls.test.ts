@@ -2,9 +2,10 @@ import { createServer } from 'node:https';
 import { connect } from 'node:tls';
 import { afterEach, expect, test } from '@jest/globals';
 import express from 'express';
-import { hardenServer, requestGuard } from 'expressway';
+import { GatewayEvents, hardenServer, http2Server, requestGuard } from 'expressway';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
 import { listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
@@ -38,4 +39,22 @@ test.each([
   expect(text).toMatch(
     new RegExp(`^HTTP/1.1 ${status} [\\s\\S]*application/problem\\+json[\\s\\S]*\\r\\nConnection: close\\r\\n`),
   );
+});
+
+test.each([
+  ['GET', false],
+  ['HEAD', true],
+  ['CONNECT', true],
+])('%s without TLS gets 400 from a server that speaks TLS; with HTTP/2: %s', async (method, isHttp2) => {
+  const events = new GatewayEvents();
+  const refused: unknown[] = [];
+  events.on('clientRefused', ({ cause, status, address }) => refused.push([cause, status, address]));
+  const server = createServer(certificate, () => {});
+  hardenServer(isHttp2 ? http2Server(server) : server, { events });
+  const { port } = cleanup.add(await listen(() => {}, server as never));
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send(`${method} / HTTP/1.1\r\nHost: a\r\n\r\n`);
+  await client.closed();
+  expect(client.pending.toString()).toMatch(/^HTTP\/1.1 400 [\s\S]*Connection: close\r\n[\s\S]*https:/);
+  expect(refused).toEqual([['bad_request', 400, '127.0.0.1']]);
 });

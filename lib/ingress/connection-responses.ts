@@ -87,9 +87,15 @@ export class ConnectionResponses {
 
   /** Reports a failed TLS handshake, which has ended the connection. */
   refusedInHandshake(socket: TLSSocket, cause: RejectionCause, detail: string): void {
-    // The TLS socket no longer knows the client's address; the socket below it does.
-    const below = (socket as TLSSocket & { readonly _parent?: Socket })._parent;
-    this.#tell(below ?? socket, cause, { detail });
+    this.#tell(below(socket), cause, { detail });
+  }
+
+  /** Responds to a request that came without TLS. Node has ended the TLS connection, and not yet the one below it. */
+  refusePlain(socket: TLSSocket): void {
+    const plain = below(socket);
+    const responds = plain !== socket && plain.writable;
+    this.#tell(plain, 'bad_request', { detail: NEEDS_TLS, responds });
+    if (responds) plain.on('error', () => {}).write(rawProblem('bad_request', NEEDS_TLS), 'latin1');
   }
 
   /** Ends a connection on which no response is due. */
@@ -105,6 +111,11 @@ export class ConnectionResponses {
     this.#events?.emit('clientRefused', refusal(socket, cause, more));
   }
 }
+
+const NEEDS_TLS = 'This port speaks TLS only: use https:// in place of http://.';
+
+/** The socket below a TLS socket. It knows the client's address when the TLS socket has forgotten it. */
+const below = (socket: TLSSocket): Socket => (socket as TLSSocket & { readonly _parent?: Socket })._parent ?? socket;
 
 interface RefusalFacts {
   readonly detail?: string | undefined;

@@ -7,7 +7,7 @@ import { ConnectionResponses } from './connection-responses.ts';
 import { continueWhenRead, lookFirst } from './first-look.ts';
 import { type HardenServerOptions, hardenServerChecks, hardenServerDefaults } from './harden-server-options.ts';
 import { assertHttpServer } from './http-server.ts';
-import { certificateRefusal, parserRefusal } from './parser-error.ts';
+import { certificateRefusal, isPlainHttp, parserRefusal } from './parser-error.ts';
 import { setTargetCap } from './request-checks.ts';
 import { RequestFlows } from './request-flows.ts';
 import { SlowConnections } from './slow-connections.ts';
@@ -71,6 +71,7 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
     // A second handshake is expensive, and could present another client certificate (TLS 1.2). HTTP/2 streams also pass here.
     server.on('secureConnection', (socket: Partial<TLSSocket>) => socket.disableRenegotiation?.());
     server.on('tlsClientError', (error, socket) => {
+      if (isPlainHttp(error)) responses.refusePlain(socket);
       const detail = certificateRefusal(error, socket);
       if (detail !== undefined) responses.refusedInHandshake(socket, 'client_denied', detail);
     });

@@ -60,5 +60,11 @@ export function certificateRefusal({ code }: NodeJS.ErrnoException, socket: TLSS
   return reason ? `The client's certificate is not accepted: ${reason}.` : undefined;
 }
 
+/** OpenSSL's errors for the beginning of an HTTP request where a TLS handshake should be. */
+const PLAIN_HTTP = new Set(['ERR_SSL_HTTP_REQUEST', 'ERR_SSL_HTTPS_PROXY_REQUEST']);
+
+/** Whether a `tlsClientError` is that of a client that speaks HTTP without TLS. */
+export const isPlainHttp = ({ code = '' }: NodeJS.ErrnoException): boolean => PLAIN_HTTP.has(code);
+
 const starts = (packet: Buffer | undefined, what: RegExp): boolean =>
   packet !== undefined && what.test(packet.toString('latin1'));
