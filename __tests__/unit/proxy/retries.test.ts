@@ -155,6 +155,24 @@ describe('RetryBudget', () => {
     expect(budget.left).toBe(5);
   });
 
+  test('none() resolves when the last of the requests in progress has ended, and at once without one', async () => {
+    const budget = new RetryBudget(0.2, 0);
+    await budget.none();
+    budget.requestStarted(Date.now());
+    budget.requestStarted(Date.now());
+    let seen: number | undefined;
+    const none = budget.none().then(() => {
+      seen = budget.requests;
+    });
+    budget.requestEnded();
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(seen).toBeUndefined();
+    budget.requestEnded();
+    await none;
+    expect(seen).toBe(0);
+  });
+
   test('each second leaves it by itself, ten seconds later', () => {
     jest.setSystemTime(1_790_000_000_000);
     const budget = new RetryBudget(1, 0);
