@@ -43,16 +43,18 @@ async function answerOn(socket: TLSSocket, path = '/'): Promise<string> {
 
 describe('HTTP2', () => {
   test.each([
-    [{}, 'h2'],
-    [{ HTTP2: 'off' }, 'http/1.1'],
-  ])('%j: clients that offer both speak %s', async (more, protocol) => {
+    [{}, 'h2', ['h2', 'http/1.1']],
+    [{ HTTP2: 'off' }, 'http/1.1', ['h2', 'http/1.1']],
+    [{}, 'http/1.0', ['http/1.0']],
+    [{ HTTP2: 'off' }, 'http/1.0', ['http/1.0']],
+  ])('%j: agrees on %s with clients that offer %j', async (more, protocol, ALPNProtocols) => {
     const backend = await openBackend('one');
     const { url } = await openGateway([backend.url], { ...files, ...more });
     const socket = connect({
       port: Number(new URL(url).port),
       host: '127.0.0.1',
       rejectUnauthorized: false,
-      ALPNProtocols: ['h2', 'http/1.1'],
+      ALPNProtocols,
     });
     await once(socket, 'secureConnect');
     expect(socket.alpnProtocol).toBe(protocol);

@@ -28,6 +28,8 @@ export class TlsListener {
       requestCert: clientCa !== undefined,
       rejectUnauthorized: clientCert === 'require',
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      // Node alone would refuse clients that offer HTTP/1.0 only.
+      ALPNProtocols: ['http/1.1', 'http/1.0'],
       SNICallback: (name, done: (error: Error | null, context?: SecureContext) => void) =>
         done(null, this.#certificates.contextFor(name)),
     });

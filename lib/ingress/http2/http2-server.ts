@@ -8,8 +8,11 @@ import { HIDES_FAILURES } from './failed-connection.ts';
 import { type Http2ServerOptions, http2ServerChecks, http2ServerDefaults } from './http2-server-options.ts';
 import { StreamConnection } from './stream-connection.ts';
 
-/** Protocols by preference, as TLS has them on the wire (RFC 7301 §3.1): `h2` and `http/1.1`. */
-const PROTOCOLS = Buffer.from('\x02h2\x08http/1.1', 'latin1');
+/**
+ * Protocols by preference, as TLS has them on the wire (RFC 7301 §3.1): `h2`, `http/1.1` and `http/1.0`, which is all that `curl --http1.0`
+ * offers.
+ */
+const PROTOCOLS = Buffer.from('\x02h2\x08http/1.1\x08http/1.0', 'latin1');
 /** Milliseconds between two looks at all sessions: fewer where only a look finds a client that is gone. */
 const LOOK_MS = HIDES_FAILURES ? 50 : 1_000;
 
