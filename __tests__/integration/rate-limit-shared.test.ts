@@ -172,6 +172,21 @@ describeWithAnyRedis('limits shared through Redis', (redis) => {
     expect(await client.ping()).toBe('PONG');
   });
 
+  test('ready() connects a Redis client that the app has not connected', async () => {
+    for (const together of [false, true]) {
+      const client = await openClient({ connect: false });
+      const limiter = cleanup.add(ipRateLimit(options({ redis: client, name: `ready-${together}` })));
+      const begin = performance.now();
+      const ready = limiter.ready();
+      // A second connect() would throw.
+      if (together) await client.connect();
+      await ready;
+      // Without a connection it waits for 5 s.
+      expect(performance.now() - begin).toBeLessThan(4_900);
+      expect([client.isReady, limiter.mode]).toEqual([true, 'redis']);
+    }
+  });
+
   test('the app can connect its Redis client after it created the limiter', async () => {
     const client = await openClient({ connect: false });
     const limiter = cleanup.add(ipRateLimit(options({ redis: client, name: 'late' })));

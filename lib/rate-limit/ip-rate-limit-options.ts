@@ -92,7 +92,7 @@ export interface IpRateLimitOptions {
    * `limiterModeChange` event and a process warning of type `ExpresswayRedisWarning` carry the error.
    *
    * A client that you pass gets an `error` and a `ready` listener, so that a lost connection does not end the process.
-   * The limiter connects it at the first request if it is not open by then, and never closes it. Give it a
+   * If it is not open by then, `ready()` or the first request connects it. The limiter never closes it. Give it a
    * `socketTimeout`, a `pingInterval` and a `reconnectStrategy` that never gives up. Set `autoResendUnfulfilledCommands` of
    * ioredis to false, and give `createSentinel()` a `scanInterval`. With other settings, hits in progress when the
    * connection breaks may count late, or twice; never less.

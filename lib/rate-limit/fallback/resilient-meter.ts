@@ -104,6 +104,10 @@ export class ResilientMeter implements LimiterMeter {
       clearTimeout(timer);
       timer = setTimeout(resolve, HEARD_AFTER_MS);
     };
+    // Later than this turn: the app may connect its client on the next line, and a second `connect()` throws.
+    setImmediate(() => {
+      if (!this.#guarded.closed) this.#link.wake();
+    });
     // A change of mode reports what is wrong with Redis.
     this.#started.promise.then(heard, resolve);
     await promise;
