@@ -140,7 +140,8 @@ const BY_REASON: readonly (readonly [reason: RegExp, code: string])[] = [
 
 /** The error that the native transport would report. The default status of http-proxy-middleware depends on its code. */
 export function nativeLikeError({ cause, error, headSent }: Failed): Error {
-  const { code = '' } = error as NodeJS.ErrnoException;
+  // The code of a `DOMException`, such as that of an aborted request, is a number.
+  const code = String((error as NodeJS.ErrnoException).code ?? '');
   // Errors of undici's parser have this name, and no code.
   if (error.name === 'HTTPParserError')
     return new NativeError(`Parse Error: ${error.message}`, parserCode(error), error);

@@ -185,8 +185,11 @@ export function backendConnector(
   };
 }
 
-/** An error of TLS after the handshake. With TLS 1.3, a backend refuses the gateway's certificate only then. */
-const isTlsError = ({ code }: NodeJS.ErrnoException): boolean => code?.startsWith('ERR_SSL_') === true;
+/**
+ * An error of TLS after the handshake. With TLS 1.3, a backend refuses the gateway's certificate only then. The code of a `DOMException`, with
+ * which an aborted or late check ends its connection, is a number.
+ */
+const isTlsError = ({ code }: NodeJS.ErrnoException): boolean => String(code).startsWith('ERR_SSL_');
 
 /** Closes the socket with this error later. Node leaves it open, and undici would call its end "other side closed". */
 function keepError(socket: Socket, error: Error): void {
