@@ -29,7 +29,8 @@ import { ASYMMETRIC, fitsKey, HMAC, publicKeyProblems, restingAfterFailures, ver
 export interface JwtAuthOptions {
   /**
    * URL of the issuer's JSON Web Key Set. It is fetched on the first request, kept for `jwksMaxAgeMs`, and fetched again when a
-   * token names a key that it does not have, at most every 30 s. After a failure, it is fetched at most once a second. Default: none.
+   * token names a key that it does not have, at most every 30 s. With jose 6, a failed
+   * fetch is repeated at most once a second. Default: none.
    */
   jwksUrl?: string;
   /** Milliseconds for which a fetched key set is used. Default 600 000. */
@@ -229,7 +230,8 @@ class Verifier {
     const keys = createRemoteJWKSet(new URL(jwksUrl as string), {
       cacheMaxAge: jwksMaxAgeMs,
       timeoutDuration: jwksTimeoutMs,
-      [customFetch]: restingAfterFailures(),
+      // jose 5 has no such option, and fetches again at once.
+      ...(customFetch === undefined ? {} : { [customFetch]: restingAfterFailures() }),
     });
     return async (token) => {
       const verify = async (by: typeof keys | Jose.CryptoKey) =>
