@@ -1,6 +1,7 @@
 import { Agent, createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { answer, fail, startBackend } from 'expressway/testing';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { pause } from '../support/pause.ts';
 import { closedPort, eventually } from '../support/servers.ts';
@@ -155,5 +156,78 @@ describe('three backends that restart one after the other', () => {
     isOver = true;
     await Promise.all(clients);
     expect([...statuses.keys()]).toEqual(['200']);
+  });
+});
+
+describe('a circuit that opens again and again', () => {
+  const OPEN_MS = 10_000;
+  let passedMs = 0;
+  const clock = () => {
+    const now = Date.now.bind(Date);
+    passedMs = 0;
+    const spy = jest.spyOn(Date, 'now').mockImplementation(() => now() + passedMs);
+    cleanup.add({ close: () => spy.mockRestore() });
+  };
+  const circuit = { openMs: OPEN_MS, openJitter: 0, halfOpenRequests: 1, minimumRequests: 2 };
+
+  async function gatewayOf(count: number) {
+    const servers: { isWell: boolean; hits: number }[] = [];
+    const urls: string[] = [];
+    for (let i = 0; i < count; i++) {
+      const server = { isWell: false, hits: 0 };
+      const plan = () => {
+        server.hits += 1;
+        return server.isWell ? answer() : fail(500);
+      };
+      servers.push(server);
+      urls.push(cleanup.add(await startBackend({ plan })).url);
+    }
+    const gateway = cleanup.add(await proxyGateway({ backends: urls, circuit }));
+    const ask = async () => {
+      const response = await fetch(gateway.url);
+      await response.arrayBuffer();
+      return [response.status, response.headers.get('retry-after')];
+    };
+    return { servers, ask, circuits: () => gateway.proxy.status().map((one) => one.circuit) };
+  }
+
+  test('is open for openMs only while no other backend is available, however long the outage lasts', async () => {
+    clock();
+    const { servers, ask } = await gatewayOf(1);
+    expect([await ask(), await ask()]).toEqual([
+      [500, null],
+      [500, null],
+    ]);
+    for (let opening = 0; opening < 8; opening++) {
+      expect(await ask()).toEqual([503, '10']);
+      passedMs += OPEN_MS;
+      expect(await ask()).toEqual([500, null]);
+    }
+    Object.assign(servers[0] as object, { isWell: true });
+    passedMs += OPEN_MS;
+    expect(await ask()).toEqual([200, null]);
+  });
+
+  test('is open for longer and longer while another backend is available, and a trial follows at once when that one fails, too', async () => {
+    clock();
+    const { servers, ask, circuits } = await gatewayOf(2);
+    const [bad, good] = servers as [(typeof servers)[0], (typeof servers)[0]];
+    good.isWell = true;
+    const trials: number[] = [];
+    for (let period = 0; period < 16; period++) {
+      const before = bad.hits;
+      for (let i = 0; i < 4; i++) await ask();
+      if (bad.hits > before && period > 0) trials.push(period);
+      passedMs += OPEN_MS;
+    }
+    expect(trials).toEqual([1, 3, 7, 15]);
+    [good.isWell, bad.isWell] = [false, true];
+    const before = bad.hits;
+    await eventually('the good one is out', async () => {
+      await ask();
+      return circuits()[1] === 'open';
+    });
+    expect(await ask()).toEqual([200, null]);
+    expect(bad.hits).toBeGreaterThan(before);
   });
 });

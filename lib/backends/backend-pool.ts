@@ -57,6 +57,18 @@ export class BackendPool {
     return found;
   }
 
+  /**
+   * Ends long open periods when every backend is out. They spare a backend for which others stand in; without any, clients would wait for
+   * minutes after the end of an outage.
+   *
+   * @returns whether a backend is available now.
+   */
+  endLongWaits(): boolean {
+    if (this.#backends.some((backend) => backend.isAvailable() || backend.isOnlyFull())) return false;
+    for (const { circuit } of this.#backends) circuit.shortenOpenPeriod();
+    return this.#backends.some((backend) => backend.isAvailable());
+  }
+
   /** Whether a backend is full because of its adaptive limit. */
   hasLimited(tried: readonly Backend[]): boolean {
     return this.#backends.some((backend) => !tried.includes(backend) && backend.isAtLimit());

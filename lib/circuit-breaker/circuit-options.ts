@@ -83,7 +83,7 @@ export interface BackendCircuitOptions extends CircuitOptions {
   consecutiveFailures?: number;
   /**
    * Milliseconds at which `openMs` stops doubling with each opening in a row, before jitter. At or below `openMs`, the open
-   * period never grows. Default 300 000.
+   * period never grows. While no backend is available, a circuit is open for `openMs` only. Default 300 000.
    */
   maxOpenMs?: number;
   /**

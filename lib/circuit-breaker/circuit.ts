@@ -137,6 +137,11 @@ export class Circuit {
     isolation.dispose();
   }
 
+  /** Lets an open period last as long as a first one, for a circuit that has opened several times in a row. */
+  shortenOpenPeriod(): void {
+    if (this.#state === 'open') this.#openPeriod.shorten();
+  }
+
   #newClosedEra(): ClosedEra {
     return new ClosedEra(this.#options, () => void this.#policy.execute(() => 'failure'));
   }

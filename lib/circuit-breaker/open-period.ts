@@ -37,6 +37,13 @@ export class OpenPeriod implements IBackoff<IHalfOpenAfterBackoffContext> {
     return Math.max(0, this.#until - now);
   }
 
+  /** Lets the period last as long as a first one, if it is longer. */
+  shorten(): void {
+    const lastsMs = Math.min(this.#lastsMs, this.#length(1));
+    this.#until -= this.#lastsMs - lastsMs;
+    this.#lastsMs = lastsMs;
+  }
+
   /**
    * Makes cockatiel admit a trial at any time. The circuit itself decides when the period is over, and asks cockatiel only then.
    */

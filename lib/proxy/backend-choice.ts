@@ -57,7 +57,8 @@ export class BackendChoice {
     const { connections, pool, policy } = this.#parts;
     const exchange = this.#exchange;
     const bound = connections.boundTo(exchange.req.socket);
-    const usable = pool.candidate(bound, this.#tried) ?? pool.select(exchange, this.#tried, policy);
+    let usable = pool.candidate(bound, this.#tried) ?? pool.select(exchange, this.#tried, policy);
+    if (usable === undefined && pool.endLongWaits()) usable = pool.select(exchange, this.#tried, policy);
     this.#isAway = false;
     if (usable !== undefined) return usable;
     const away = this.#away(this.#tried);
