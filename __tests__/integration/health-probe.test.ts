@@ -88,6 +88,16 @@ describe('a health check request', () => {
     await eventually('the connection is closed', () => backend.connections.size === 0);
   });
 
+  test('ends at once when it is aborted while it waits for the response', async () => {
+    const backend = await recorder(() => {});
+    const abort = new AbortController();
+    const probing = probe(backend.url, abort);
+    await eventually('the backend has the request', () => backend.requests.length === 1);
+    abort.abort();
+    expect(await probing).toBe(abort.signal.reason);
+    await eventually('the connection is closed', () => backend.connections.size === 0);
+  });
+
   test('ends at once when it is aborted while it connects, and closes the socket soon after', async () => {
     // Nobody answers the handshake, which is part of connecting.
     const backend = await recorder(() => {});
