@@ -275,6 +275,49 @@ describe('a route that mirrors', () => {
     expect(gw.results()).toEqual(['no_backend', 'no_backend']);
   });
 
+  test('a trial of a circuit is for a request of the service itself: until it has closed, its backend gets no copy', async () => {
+    let isBroken = true;
+    const [live, next] = [
+      await backend(),
+      await backend((_req, res) => void res.writeHead(isBroken ? 500 : 200).end()),
+    ];
+    const circuit = { minimumRequests: 1, halfOpenRequests: 1, openMs: 20 };
+    const gw = await gateway(live, next, {
+      services: { live: { backends: [live.url] }, next: { backends: [next.url], circuit } },
+      routes: [
+        { path: '/next', service: 'next' },
+        { service: 'live', mirror: { service: 'next' } },
+      ],
+    });
+    await fetch(`${gw.url}/next`);
+    const state = () => gw.router.services.get('next')?.status()[0];
+    await eventually('a trial may begin', () => state()?.circuit === 'open' && state()?.available === true);
+    await fetch(gw.url);
+    expect(gw.results()).toEqual(['no_backend']);
+    isBroken = false;
+    expect((await fetch(`${gw.url}/next`)).status).toBe(200);
+    await fetch(gw.url);
+    await becomes(() => expect(gw.results()).toEqual(['no_backend', 'sent']));
+  });
+
+  test('an upload gets no copy if all places are taken when its body is complete, or its backend is gone', async () => {
+    const held: ServerResponse[] = [];
+    const [live, next] = [await backend(), await backend((_req, res) => void held.push(res))];
+    const gw = await gateway(live, next, { mirror: { maxInFlight: 1 } });
+    const first = await halfUpload(gw, '/1');
+    await fetch(gw.url);
+    await becomes(() => expect(held).toHaveLength(1));
+    first.write('done');
+    await becomes(() => expect(gw.results()).toEqual(['too_many']));
+    held[0]?.end();
+    await becomes(() => expect(gw.results()).toEqual(['too_many', 'sent']));
+    const second = await halfUpload(gw, '/2');
+    gw.router.services.get('next')?.setBackends([live.url]);
+    second.write('done');
+    await becomes(() => expect(gw.results()).toEqual(['too_many', 'sent', 'no_backend']));
+    expect(next.seen.map(({ url }) => url)).toEqual(['/']);
+  });
+
   test('requests that the gateway responds to itself are not copied', async () => {
     const [live, next] = [await backend(), await backend()];
     const gw = await gateway(live, next, {
@@ -318,6 +361,14 @@ describe('a route that mirrors', () => {
     expect((await send(gw.url)).status).toBe(200);
     await becomes(() => expect(gw.results()).toEqual(['sent']));
     expect(next.seen.map((one) => one.body)).toEqual(['{"a":1}']);
+    const longer = (req: IncomingMessage) => JSON.stringify((req as express.Request).body, undefined, 2);
+    const short = await gateway(live, next, {
+      before,
+      services: services({ body: longer }),
+      mirror: { maxBodyBytes: 8 },
+    });
+    expect((await send(short.url)).status).toBe(200);
+    expect(short.results()).toEqual(['body_too_large']);
   });
 
   test('a mirror that leads back to the gateway ends after one round', async () => {
