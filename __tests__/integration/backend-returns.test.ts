@@ -115,11 +115,16 @@ describe('three backends that restart one after the other', () => {
   ])('%s: no GET or POST fails', async (_, options) => {
     const all = await backends(3);
     for (const one of all) await one.start();
-    const { port, circuits } = await behind(all, options);
+    const { port, proxy, circuits } = await behind(all, options);
     const agent = new Agent({ keepAlive: true });
-    cleanup.add({ close: () => agent.destroy() });
     const statuses = new Map<string, number>();
     let isOver = false;
+    cleanup.add({
+      close: () => {
+        isOver = true;
+        agent.destroy();
+      },
+    });
     let isHeld = false;
     let running = 0;
     const ask = (method: string) =>
@@ -148,10 +153,12 @@ describe('three backends that restart one after the other', () => {
       await eventually('no request runs', () => running === 0);
       one.close();
       isHeld = false;
-      await eventually('its circuit is open', () => circuits()[all.indexOf(one)] === 'open');
+      // By its circuit, or by its health checks before that: then no request can fail there any more.
+      await eventually('it is out', () => proxy.status()[all.indexOf(one)]?.available === false);
       await pause('it is away for some looks of those who watch for its return', 300);
       await one.start();
     }
+    await eventually('all are back', () => proxy.status().every(({ available }) => available));
     await eventually('all circuits are closed', () => circuits().every((state) => state === 'closed'));
     isOver = true;
     await Promise.all(clients);

@@ -34,7 +34,8 @@ export function removeOrphanedCache(isOrphan: () => boolean): void {
 
 function remove(directory: string): void {
   try {
-    rmSync(directory, { recursive: true, force: true });
+    // Another worker that ends may write at the same time.
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
   } catch {
     // A worker that is being killed may still write.
   }
