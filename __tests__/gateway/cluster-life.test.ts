@@ -180,6 +180,8 @@ describe('the spare process', () => {
     await cluster.proc.said(/"msg":"workers replaced"/);
     await until(() => childrenOf(cluster).length === 3 && !childrenOf(cluster).some((pid) => before.includes(pid)));
     expect(await cluster.pids()).toHaveLength(2);
+    // One that has not loaded its code cannot remove the compile cache.
+    await until(() => childrenOf(cluster).some((pid) => cluster.proc.stdout.includes(`"pid":${pid},${ready}`)));
     // The compile cache goes when the primary is killed.
     expect(caches()).toHaveLength(1);
     const children = childrenOf(cluster);

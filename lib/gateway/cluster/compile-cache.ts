@@ -23,7 +23,7 @@ export function compileCacheEnvironment(): NodeJS.ProcessEnv {
   return { NODE_COMPILE_CACHE: directory };
 }
 
-/** For workers: when the primary was killed, it could not remove the directory. */
+/** For workers: when the primary was killed, it could not remove the directory. A worker that still loads its code leaves it. */
 export function removeOrphanedCache(isOrphan: () => boolean): void {
   const directory = process.env.NODE_COMPILE_CACHE;
   if (directory?.startsWith(start()) !== true) return;
