@@ -381,6 +381,13 @@ describe('a route that mirrors', () => {
     expect(live.seen).toHaveLength(2);
   });
 
+  test('a request that another proxy has forwarded is copied', async () => {
+    const [live, next] = [await backend(), await backend()];
+    const gw = await gateway(live, next);
+    await fetch(gw.url, { headers: { Via: '1.1 another-proxy' } });
+    await becomes(() => expect(gw.results()).toEqual(['sent']));
+  });
+
   test('percent is the share that is copied', async () => {
     const [live, next] = [await backend(), await backend()];
     const gw = await gateway(live, next, { mirror: { percent: 0.5 } });
