@@ -183,6 +183,23 @@ describe('jwtAuth()', () => {
     expect([seen.status, seen.body.cause]).toEqual([503, 'authentication_unavailable']);
   });
 
+  test('a clock that is set back after a failed fetch of the key set does not keep all clients out', async () => {
+    const { publicKey, privateKey } = await generateKeyPair('ES256');
+    const keys = [{ ...(await exportJWK(publicKey)), kid: 'one', alg: 'ES256' }];
+    let isUp = false;
+    const url = await listen((_req, res) => void (isUp ? res : res.writeHead(500)).end(JSON.stringify({ keys })));
+    const auth = jwtAuth({ jwksUrl: `${url}/keys`, clockToleranceMs: 7_200_000 });
+    const authorization = `Bearer ${await token({}, { alg: 'ES256', key: privateKey as never, kid: 'one' })}`;
+    expect((await ask(auth, { authorization })).status).toBe(503);
+    isUp = true;
+    const now = jest.spyOn(Date, 'now').mockReturnValue(Date.now() - 3_600_000);
+    try {
+      expect((await ask(auth, { authorization })).status).toBe(200);
+    } finally {
+      now.mockRestore();
+    }
+  });
+
   test.each<[string, RequestListener]>([
     ['responds with an error', (_req, res) => void res.writeHead(500).end()],
     ['redirects', (_req, res) => void res.writeHead(302, { location: '/' }).end()],
