@@ -64,6 +64,8 @@ export interface RequestSink {
 
 /** The result of `serviceRouter()`. */
 export interface RouteFinder {
+  /** Names of query parameters that the access log masks. */
+  readonly secretParameters: ReadonlySet<string>;
   /** The route and the service of a request that ended before the router saw it. */
   routeOf(exchange: Exchange): { readonly route: string; readonly service: string | undefined } | undefined;
 }
@@ -217,6 +219,7 @@ export class RequestRecord implements Recorder {
     // With a service, another proxy of the app had the request.
     if (exchange.route !== undefined || exchange.service !== undefined) return;
     for (const router of this.#routers) {
+      exchange.secretParameters = router.secretParameters;
       const found = router.routeOf(exchange);
       if (found === undefined) continue;
       exchange.route = found.route;

@@ -44,6 +44,8 @@ export interface ServiceRouter extends Middleware {
   readonly services: ReadonlyMap<string, RoundRobinProxy>;
   /** The routes in the order in which they are matched. */
   routes(): readonly RouteStatus[];
+  /** Names of query parameters in which clients send API keys, as the declaration says. The access log masks them. */
+  readonly secretParameters: ReadonlySet<string>;
   /** Route and service of a request that ended before it reached the router; `undefined` without a route, or if its path is ambiguous. */
   routeOf(exchange: Exchange): { readonly route: string; readonly service: string | undefined } | undefined;
   /** For each route in matching order, the conditions that a request does not meet. The first route without any takes the request. */
@@ -124,7 +126,6 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   }
 
   function routeOf(exchange: Exchange): ReturnType<ServiceRouter['routeOf']> {
-    exchange.secretParameters = inUse.secretParameters;
     const { req } = exchange;
     const { url = '/', originalUrl: target = url } = req;
     const fault = targetFault(req.method, target);
@@ -175,6 +176,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     {
       events,
       services: inUse.proxies,
+      secretParameters: inUse.secretParameters,
       routes: () => inUse.routes,
       routeOf,
       explain: (request: MatchedRequest) =>
@@ -193,7 +195,10 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
       },
     },
   );
-  return Object.defineProperty(router, 'services', { get: () => inUse.proxies, enumerable: true });
+  return Object.defineProperties(router, {
+    services: { get: () => inUse.proxies, enumerable: true },
+    secretParameters: { get: () => inUse.secretParameters, enumerable: true },
+  });
 }
 
 const check = (given: ServiceRouterOptions) =>
