@@ -1,6 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { connect, type Socket } from 'node:net';
+import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express from 'express';
 import {
@@ -22,7 +23,7 @@ import { TcpRelay } from '../support/tcp-relay.ts';
 import { rawSilence, rawTunnel } from '../support/tunnels.ts';
 import { expectWarnings } from '../support/warnings.ts';
 
-expectWarnings('WARN_EXPRESSWAY_TRUST_PROXY');
+expectWarnings('WARN_EXPRESSWAY_TRUST_PROXY', 'ERR_EXPRESSWAY_BODY_ALREADY_READ');
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -161,8 +162,9 @@ describe('a route that mirrors', () => {
     const long = 'b'.repeat(1_000_000);
     expect((await post(long)).status).toBe(200);
     expect((await fetch(gw.url, { method: 'POST', body: long })).status).toBe(200);
-    expect(live.seen.map(({ body }) => body.length)).toEqual([100_000, 1_000_000, 1_000_000]);
-    expect(gw.results()).toEqual(['sent', 'body_too_large', 'body_too_large']);
+    expect((await post(`${short}c`)).status).toBe(200);
+    expect(live.seen.map(({ body }) => body.length)).toEqual([100_000, 1_000_000, 1_000_000, 100_001]);
+    expect(gw.results()).toEqual(['sent', 'body_too_large', 'body_too_large', 'body_too_large']);
     expect(next.seen).toHaveLength(1);
   });
 
@@ -206,6 +208,46 @@ describe('a route that mirrors', () => {
     await halfUpload(gw, '/2');
     held[0]?.end();
     await becomes(() => expect(gw.results()).toEqual(['sent']));
+  });
+
+  test('uploads that reached no backend do not wait for their bodies', async () => {
+    const [live, next] = [await backend(), await backend()];
+    const gw = await gateway(live, next, { mirror: { maxInFlight: 1 } });
+    gw.router.services.get('live')?.isolate(live.url);
+    for (const path of ['a', 'b']) {
+      expect((await fetch(`${gw.url}/${path}`, { method: 'POST', body: 'x' })).status).toBe(503);
+    }
+    expect(gw.results()).toEqual([]);
+  });
+
+  test.each([
+    ['an object', {}, /x-bad"] to a value of type object/],
+    ['a control character', 'a\u0007', /header "x-bad" to a value with a character/],
+  ])('a header that a middleware set to %s makes the copy fail as well', async (_what, value, message) => {
+    const [live, next] = [await backend(), await backend()];
+    const before: express.RequestHandler = (req, _res, go) => {
+      req.headers['x-bad'] = value as string;
+      go();
+    };
+    const gw = await gateway(live, next, { before });
+    expect((await fetch(gw.url)).status).toBe(500);
+    await becomes(() =>
+      expect(gw.told).toMatchObject([{ result: 'failed', error: { message: expect.stringMatching(message) } }]),
+    );
+    expect(next.seen).toEqual([]);
+  });
+
+  test('a copy with connection-based authentication (NTLM) leaves no connection to other clients', async () => {
+    const live = await backend();
+    const next = cleanup.add(await RecorderBackend.start(answerOk));
+    const gw = await gateway(live, next);
+    for (const authorization of ['NTLM abc', 'Bearer abc', 'Bearer abc']) {
+      const sent = gw.results().length;
+      await fetch(gw.url, { headers: { authorization } });
+      await becomes(() => expect(gw.results()).toHaveLength(sent + 1));
+      if (sent === 0) await becomes(() => expect(next.connections.size).toBe(0));
+    }
+    expect(next.connections.size).toBe(1);
   });
 
   test('a mirror that is down, resets or hangs changes no circuit', async () => {
@@ -262,6 +304,30 @@ describe('a route that mirrors', () => {
     relay.release();
     await eventually('its connection is closed', () => closed === 1);
     expect([gw.results(), requests]).toEqual([['failed'], 0]);
+  });
+
+  test('the copies go to the other backends while the circuit of one is open', async () => {
+    let isBroken = true;
+    const [live, well] = [await backend(), await backend()];
+    const troubled = await backend((_req, res) => void res.writeHead(isBroken ? 500 : 200).end());
+    const circuit = { minimumRequests: 1, halfOpenRequests: 1, openMs: 20 };
+    const gw = await gateway(live, well, {
+      services: {
+        live: { backends: [live.url] },
+        next: { backends: [troubled.url, well.url], circuit, retry: { attempts: 0 } },
+      },
+      routes: [
+        { path: '/next', service: 'next' },
+        { service: 'live', mirror: { service: 'next' } },
+      ],
+    });
+    const state = () => gw.router.services.get('next')?.status()[0];
+    for (let request = 0; request < 2; request += 1) await fetch(`${gw.url}/next`);
+    await eventually('a trial may begin', () => state()?.circuit === 'open' && state()?.available === true);
+    isBroken = false;
+    for (let request = 0; request < 4; request += 1) await fetch(gw.url);
+    await becomes(() => expect(gw.results()).toEqual(Array(4).fill('sent')));
+    expect(troubled.seen.map(({ url }) => url)).toEqual(['/next']);
   });
 
   test('a backend whose circuit is open, or that is drained, gets no copy', async () => {
@@ -369,6 +435,22 @@ describe('a route that mirrors', () => {
     });
     expect((await send(short.url)).status).toBe(200);
     expect(short.results()).toEqual(['body_too_large']);
+    const gzipped = { 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' };
+    expect((await fetch(gw.url, { method: 'POST', body: gzipSync('{"a": 2}'), headers: gzipped })).status).toBe(200);
+    await becomes(() => expect(next.seen.at(-1)?.body).toBe('{"a":2}'));
+    expect(next.seen.at(-1)?.headers).not.toHaveProperty('content-encoding');
+  });
+
+  test('a body that a middleware turns into text on the way is not copied', async () => {
+    const [live, next] = [await backend(), await backend()];
+    const before: express.RequestHandler = (req, _res, go) => {
+      go();
+      req.setEncoding('utf8');
+    };
+    const gw = await gateway(live, next, { before });
+    expect((await fetch(gw.url, { method: 'POST', body: 'é'.repeat(20) })).status).toBe(500);
+    expect(gw.results()).toEqual(['body_incomplete']);
+    expect(next.seen).toEqual([]);
   });
 
   test('a mirror that leads back to the gateway ends after one round', async () => {
@@ -450,6 +532,8 @@ describe('a route that mirrors', () => {
     await becomes(() => expect(next.seen).toHaveLength(2));
     await gw.router.close();
     expect(gw.results()).toEqual(['failed', 'failed']);
+    expect((await fetch(gw.url)).status).toBe(503);
+    expect(gw.results()).toEqual(['failed', 'failed']);
   });
 
   test('metrics count the copies by service and result', async () => {
@@ -478,6 +562,7 @@ test.each([
     { service: 'a', mirror: { service: 'a', percent: 0 } },
     /mirror: percent must be a number over 0 and up to 100, got 0/,
   ],
+  [{ service: 'a', mirror: { service: 'a', percent: 101 } }, /percent must be a number over 0 and up to 100, got 101/],
   [{ service: 'a', mirror: { service: 'a', fraction: {} } }, /mirror: unknown option "fraction": use percent/],
 ])('%j is refused', (route, problem) => {
   const make = () =>

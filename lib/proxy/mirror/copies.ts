@@ -82,8 +82,7 @@ export class Copies implements CopyOwner {
   }
 
   #begin(exchange: Exchange, limits: MirrorLimits): Begun | undefined {
-    // No copy of a request that reaches no backend, because the client left or the gateway itself responded.
-    if (this.#isClosed || exchange.upgrade !== undefined || exchange.outcome !== undefined) return undefined;
+    if (this.#isClosed || exchange.upgrade !== undefined) return undefined;
     try {
       const begun = this.#begun(exchange, limits);
       if (typeof begun === 'string') this.#tell(exchange, begun);
@@ -125,14 +124,13 @@ export class Copies implements CopyOwner {
   /** A backend with a closed circuit, because trials are for the service's own requests. */
   #backend(exchange: Exchange): Backend | undefined {
     const { backends } = this.#parts.pool;
-    const isTroubled = backends.some(({ circuit }) => circuit.state !== 'closed');
-    const troubled = isTroubled ? backends.filter(({ circuit }) => circuit.state !== 'closed') : [];
+    const troubled = backends.filter(({ circuit }) => circuit.state !== 'closed');
     return this.#policy.select(backends, exchange, troubled);
   }
 
   #go({ copy, body, isToCome }: Begun): void {
     const { outcome, res } = copy.exchange;
-    // The gateway has responded itself, such as with 503.
+    // No copy of a request that reaches no backend: the client has left, or the gateway has responded itself, such as with 503.
     if (outcome !== undefined || res.writableEnded) this.#waiting.delete(copy);
     else if (isToCome) copy.collect();
     else copy.send(body);

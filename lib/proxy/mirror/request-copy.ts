@@ -3,7 +3,6 @@ import type { Backend } from '../../backends/backend.ts';
 import type { MirrorResult } from '../../core/events.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { isEventStream } from '../../core/http.ts';
-import { declaredLength } from '../../core/unread-content.ts';
 import { KeptBytes } from '../request/kept-bytes.ts';
 import { type RequestHead, unsendable } from '../request/request-head.ts';
 import type { ResponseFields } from '../response/response-head.ts';
@@ -47,15 +46,16 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
 
   /** Collects the body while the proxy reads it. Call it after the proxy has added its listeners, so that this one does not start the flow. */
   collect(): void {
-    if (this.#isOver) return;
     const { req } = this.exchange;
     req.on('data', this.#onData);
     req.on('end', this.#onEnd);
     req.on('close', this.#onClose);
   }
 
-  readonly #onData = (chunk: Buffer): void => {
-    if (this.#kept.length + chunk.length > this.#limits.maxBodyBytes) this.#end('body_too_large');
+  readonly #onData = (chunk: Buffer | string): void => {
+    // A middleware has called `req.setEncoding()`: these are no longer the client's bytes.
+    if (typeof chunk === 'string') this.#end('body_incomplete');
+    else if (this.#kept.length + chunk.length > this.#limits.maxBodyBytes) this.#end('body_too_large');
     else this.#kept.push(chunk);
   };
 
@@ -63,17 +63,13 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
     this.#detach();
     const body = Buffer.concat(this.#kept.chunks());
     this.#kept = new KeptBytes();
-    const length = declaredLength(this.exchange.req);
-    // Another reader may have taken some of it.
-    if (length !== body.length && length < Infinity) this.#end('body_incomplete');
-    else this.send(body);
+    this.send(body);
   };
 
   readonly #onClose = (): void => this.#end('body_incomplete');
 
   /** @param body The whole body; `undefined` for a request without one. */
   send(body: Buffer | undefined): void {
-    if (this.#isOver) return;
     const { path, fields } = this.#head;
     const { timeoutMs } = this.#limits;
     try {
@@ -82,7 +78,6 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
         this.#end(connections);
         return;
       }
-      if (body !== undefined) fields.push('content-length', String(body.length));
       this.#timer = setTimeout(() => this.abort(new Error(`no response within ${timeoutMs} ms`)), timeoutMs);
       this.#timer.unref();
       const method = this.exchange.req.method as Dispatcher.HttpMethod;
