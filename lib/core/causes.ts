@@ -66,6 +66,7 @@ const REJECTION_CAUSES = {
   concurrency_limit: entry(503, 'Service temporarily overloaded', 'backend', 'connection_limit_reached'),
   load_shed: entry(503, 'Service temporarily overloaded', 'gateway', 'connection_limit_reached'),
   gateway_resources: entry(503, 'Service temporarily overloaded', 'gateway', 'proxy_internal_error'),
+  gateway_shutdown: entry(503, 'The gateway was shut down', 'gateway', 'proxy_internal_error'),
   client_overload: entry(429, 'Too many requests at a time', 'client', 'http_request_denied'),
   client_timeout: malformed(408, 'The request was not sent in time'),
   bad_request: malformed(400, 'Bad request'),

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { markEnded } from '../core/broken-off.ts';
 import { resetConnection } from '../core/connection.ts';
+import { exchangeOf } from '../core/exchange.ts';
 import { isEventStream } from '../core/http.ts';
 import { responseOn } from '../ingress/connection-responses.ts';
 import { sessionOn } from '../ingress/http2/client-session.ts';
@@ -15,6 +16,8 @@ export interface OpenAtDeadline {
   /** Upgraded connections, such as WebSockets: they were closed (FIN), without a close frame of their own protocol. */
   readonly upgrades: number;
 }
+
+const SHUT_DOWN = Object.freeze({ kind: 'rejected', cause: 'gateway_shutdown' });
 
 /** RFC 9112 §7.1, with no trailers. */
 const LAST_CHUNK = '0\r\n\r\n';
@@ -40,6 +43,8 @@ export function endAtDeadline(connections: Iterable<Socket>): OpenAtDeadline {
       socket.end(res.chunkedEncoding ? LAST_CHUNK : '');
     } else {
       left.requests += 1;
+      // First, or the closed connection would look like a client that left.
+      exchangeOf(res.req, res).settle(SHUT_DOWN);
       // A response that ends with its connection (RFC 9112 §8) would look complete after a normal close.
       resetConnection(socket);
     }

@@ -1,0 +1,52 @@
+import { afterEach, expect, test } from '@jest/globals';
+import express, { type Express } from 'express';
+import { accessLog, circuitBreaker, gracefulShutdown, observability, roundRobinProxy } from 'expressway';
+import { Cleanup } from '../support/gateway.ts';
+import { PROTOCOLS } from '../support/protocols.ts';
+import { RecorderBackend } from '../support/recorder-backend.ts';
+import { eventually, listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const BEFORE_HEAD = '';
+const IN_BODY = 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart';
+const EVENTS = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n';
+
+const CUT = { status: 503, cause: 'gateway_shutdown', source: 'gateway' };
+const COMPLETE = { status: 200, cause: undefined, source: 'backend' };
+
+const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
+const UPLOAD = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\npart';
+
+const CASES = [
+  ['that waits for its backend', GET, BEFORE_HEAD, CUT],
+  ['that gets its response', GET, IN_BODY, CUT],
+  ['that is being sent', UPLOAD, BEFORE_HEAD, CUT],
+  ['for an event stream, which ends properly', GET, EVENTS, COMPLETE],
+] as const;
+
+const ROWS = PROTOCOLS.flatMap((protocol) => CASES.map((row) => [protocol.name, ...row, protocol] as const));
+
+test.each(ROWS)('%s: a request %s when the gateway stops is no client that left', async (...row) => {
+  const [, , sent, response, record, { serverOf, connect }] = row;
+  const backend = cleanup.add(await RecorderBackend.start((connection) => void connection.write(response)));
+  const log: { status: number; cause: string | undefined; source: string }[] = [];
+  const to = { write: (line: string) => log.push(JSON.parse(line)) > 0 };
+  const breaker = circuitBreaker({ minimumRequests: 1 });
+  const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url], circuit: { minimumRequests: 1 } }));
+  const app: Express = express();
+  app.use(observability({ accessLog: accessLog({ to }) }), breaker, proxy);
+  const server = serverOf(app);
+  const shutdown = gracefulShutdown(server, { signals: [], idleGraceMs: 50, timeoutMs: 500 });
+  const { port } = cleanup.add(await listen(app, server));
+  const client = cleanup.add(await connect(port));
+  client.send(sent);
+  await eventually('the backend is asked', () => backend.requests.length === 1);
+  if (response !== BEFORE_HEAD) await eventually('it responds', () => client.pending.length > 0);
+  await shutdown.close();
+  await eventually('it is recorded', () => log.length === 1);
+  const [{ status, cause, source } = {}] = log;
+  expect({ status, cause, source }).toEqual(record);
+  expect([breaker.state, proxy.status()[0]?.circuit]).toEqual(['closed', 'closed']);
+});
