@@ -222,7 +222,13 @@ export {
   type ServiceRouterOptions,
   serviceRouterDefaults,
 } from './routing/declaration.ts';
-export type { ErrorFacts, ErrorPage, ErrorResponseOptions } from './routing/error-responses.ts';
+export {
+  type ErrorFacts,
+  type ErrorJson,
+  type ErrorPage,
+  type ErrorResponseOptions,
+  errorResponses,
+} from './routing/error-responses.ts';
 export type { RewriteOptions } from './routing/rewrite.ts';
 export type { Authenticator } from './routing/route-authentication.ts';
 export type { RouteLimit } from './routing/route-limit.ts';

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { answer, fail, startBackend } from '../../lib/testing/index.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { listen } from '../support/servers.ts';
 import { backendsAt, runExample } from './example.ts';
 import { arePeersInstalled } from './example-project.ts';
 
@@ -38,6 +39,25 @@ describe('docs/http-proxy-middleware.md', () => {
     // `changeOrigin`.
     expect(servers[0]?.requests[0]?.headers.host).toBe(`127.0.0.1:${servers[0]?.port}`);
   });
+});
+
+test('docs/http-proxy-middleware.md, hooks: headers, redirects, cookies and errors', async () => {
+  const asked: unknown[] = [];
+  const users = await listen((req, res) => {
+    asked.push(req.url, req.headers['x-user']);
+    res.writeHead(302, { location: '/login', 'set-cookie': 'a=1; Path=/; Domain=internal.example; Secure' }).end();
+  });
+  const example = cleanup.add(runExample('hpm-hooks', backendsAt(users.url)));
+  const { headers } = await fetch(await example.url('/api/me?user=ann'), { redirect: 'manual' });
+  expect(asked).toEqual(['/me?user=ann', 'ann']);
+  expect(Object.fromEntries(headers)).toMatchObject({
+    location: '/api/login',
+    'set-cookie': 'a=1; Path=/api; Secure',
+    'x-proxied': 'yes',
+  });
+  await users.close();
+  const failed = await example.get('/api/me');
+  expect([failed.status, await failed.json()]).toEqual([502, { error: 'connection_refused' }]);
 });
 
 test('docs/http-proxy-middleware.md, mounted together: the backend gets the path as it came, and nothing beside the path', async () => {

@@ -110,6 +110,20 @@ test('server-sent events arrive one by one, and other responses are compressed',
   expect((await example.get('/page')).headers.get('content-encoding')).toMatch(/^(?:br|gzip)$/);
 });
 
+test('errors in the format of the app', async () => {
+  const example = cleanup.add(
+    runExample('error-format', { ...backendsAt(`http://127.0.0.1:${await closedPort()}`), 'limit: 100': 'limit: 1' }),
+  );
+  const first = await example.get('/');
+  expect([first.status, await first.json()]).toEqual([
+    502,
+    { error: { status: 502, code: 'connection_refused', message: 'The backend could not be reached' } },
+  ]);
+  expect(await (await example.get('/')).json()).toEqual({
+    error: { status: 429, code: 'rate_limited', message: 'Too many requests' },
+  });
+});
+
 describe('behind a CDN', () => {
   const limited = { 'limit: 100': 'limit: 2' };
   const statuses = async (replacements: Record<string, string>) => {

@@ -1,8 +1,19 @@
 import { readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { CAUSES } from '../core/causes.ts';
-import type { Exchange } from '../core/exchange.ts';
-import { notPromise } from '../core/http.ts';
-import { type Check, func, group, isPlainObject, nonEmptyString, OptionsError, optional } from '../core/options.ts';
+import { type Exchange, exchangeOf } from '../core/exchange.ts';
+import { type Middleware, type Next, notPromise } from '../core/http.ts';
+import {
+  type Check,
+  type Checks,
+  func,
+  group,
+  isPlainObject,
+  nonEmptyString,
+  OptionsError,
+  optional,
+  resolveOptions,
+} from '../core/options.ts';
 import type { ErrorBody } from '../core/problem.ts';
 import { shownValue } from '../core/shown-value.ts';
 import { thrown, warnOfThrow } from '../core/warnings.ts';
@@ -23,8 +34,16 @@ export interface ErrorFacts {
 /** Makes the HTML of a page. The facts are text: escape them. */
 export type ErrorPage = (facts: ErrorFacts) => string;
 
+/** Makes the JSON of a response: any value that `JSON.stringify()` takes. */
+export type ErrorJson = (facts: ErrorFacts) => unknown;
+
 /** Format of the gateway's own responses, such as 404, 429 and 503. Responses of backends stay as they are. */
 export interface ErrorResponseOptions {
+  /**
+   * Makes the JSON (`application/json`) for clients that prefer neither HTML nor plain text, in place of the problem document, such as
+   * `({ cause, title }) => ({ error: { code: cause, message: title } })`. Default: the problem document.
+   */
+  json?: ErrorJson;
   /**
    * Page for clients that prefer HTML, such as browsers. Either a function, or the path of a file in which `{{status}}`, `{{title}}`, `{{cause}}`,
    * `{{detail}}` and `{{requestId}}` stand for the facts. Default: a plain page with the status, the title and the request id.
@@ -55,11 +74,10 @@ const pages: Check = Object.assign(
   { schema: { type: 'object', additionalProperties: { type: 'string' } } },
 );
 
+const checks: Checks<ErrorResponseOptions> = { json: optional(func), html: optional(page), pages: optional(pages) };
+
 /** Checks of {@link ErrorResponseOptions}. */
-export const errorResponseCheck: Check = group<ErrorResponseOptions, object>(
-  {},
-  { html: optional(page), pages: optional(pages) },
-);
+export const errorResponseCheck: Check = group<ErrorResponseOptions, object>({}, checks);
 
 /** Browsers send less than 200 characters. The time that Express takes for an `Accept` grows with its length. */
 const LONGEST_ACCEPT = 1_024;
@@ -69,34 +87,74 @@ const LONGEST_ACCEPT = 1_024;
  *
  * @throws {OptionsError} for a file that cannot be read.
  */
-export function errorBodies({ html, pages: others = {} }: ErrorResponseOptions): NonNullable<Exchange['errorBody']> {
+export function errorBodies({
+  json,
+  html,
+  pages: others = {},
+}: ErrorResponseOptions): NonNullable<Exchange['errorBody']> {
   const standard = html === undefined ? PLAIN_PAGE : pageOf('html', html);
   const special = new Map(Object.entries(others).map(([name, one]) => [name, pageOf(`pages.${name}`, one)]));
   return (exchange, cause, detail = '') => {
-    // A client over its limit must not cost much.
-    if ((exchange.req.headers.accept?.length ?? 0) > LONGEST_ACCEPT) return undefined;
-    const type = exchange.req.accepts?.(['application/problem+json', 'application/json', 'text/html', 'text/plain']);
-    if (type !== 'text/html' && type !== 'text/plain') return undefined;
+    const type = preferredType(exchange.req);
+    if (type === undefined && json === undefined) return undefined;
     const { status, title } = CAUSES[cause];
     const facts = { status, title, cause, detail, requestId: String(exchange.res.getHeader('x-request-id') ?? '') };
     if (type === 'text/plain') return { type: 'text/plain; charset=utf-8', content: plainText(facts) };
-    return htmlBody(special.get(cause) ?? special.get(String(status)) ?? standard, facts);
+    if (type === 'text/html') {
+      const render = special.get(cause) ?? special.get(String(status)) ?? standard;
+      return made(render, 'text/html; charset=utf-8', () => String(notPromise(render(facts), 'the function')));
+    }
+    return json && made(json, 'application/json', () => jsonText(notPromise(json(facts), 'the function')));
   };
 }
 
-function htmlBody(render: ErrorPage, facts: ErrorFacts): ErrorBody | undefined {
+/** The type that the client prefers, if that is not JSON. */
+function preferredType(req: Exchange['req']): 'text/html' | 'text/plain' | undefined {
+  // A client over its limit must not cost much.
+  if ((req.headers.accept?.length ?? 0) > LONGEST_ACCEPT) return undefined;
+  const type = req.accepts?.(['application/problem+json', 'application/json', 'text/html', 'text/plain']);
+  return type === 'text/html' || type === 'text/plain' ? type : undefined;
+}
+
+function jsonText(value: unknown): string {
+  const text: string | undefined = JSON.stringify(value);
+  if (text === undefined) throw new TypeError('JSON has no such value');
+  return text;
+}
+
+/** @returns `undefined` if a function of the app throws: a format that fails must not hide the error, so the client gets the problem document. */
+function made(by: object, type: string, make: () => string): ErrorBody | undefined {
   try {
-    return { type: 'text/html; charset=utf-8', content: String(notPromise(render(facts), 'the function')) };
+    return { type, content: make() };
   } catch (error) {
-    // The client gets the problem document: an error page that fails must not hide the error.
     warnOfThrow(
-      render,
+      by,
       'WARN_EXPRESSWAY_ERROR_PAGE',
       'A function for error pages threw, and the client got a problem document',
       error,
     );
     return undefined;
   }
+}
+
+/**
+ * Gives the gateway's own responses, such as 429, 502 and 503, the format of your app. Mount it before all other middlewares:
+ *
+ * ```ts
+ * app.use(errorResponses({ json: ({ cause, title }) => ({ error: { code: cause, message: title } }) }));
+ * ```
+ *
+ * Status, `Retry-After` and the other headers stay. Responses of backends, and of your own handlers, stay as they are. The option `errors`
+ * of `serviceRouter()` replaces it for that router.
+ *
+ * @throws {OptionsError} that names each unknown key and each bad value.
+ */
+export function errorResponses(given?: ErrorResponseOptions): Middleware {
+  const errorBody = errorBodies(resolveOptions<ErrorResponseOptions, object>('errorResponses', given, {}, checks));
+  return function expresswayErrorResponses(req: IncomingMessage, res: ServerResponse, next: Next): void {
+    exchangeOf(req, res).errorBody = errorBody;
+    next();
+  };
 }
 
 function pageOf(name: string, given: string | ErrorPage): ErrorPage {

@@ -168,7 +168,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   const router = Object.assign(
     function expresswayRouter(req: IncomingMessage, res: ServerResponse, next: Next): void {
       const exchange = exchangeOf(req, res);
-      exchange.errorBody = errorBody;
+      if (errorBody !== undefined) exchange.errorBody = errorBody;
       // From now on: a guard or a limit may reject the request before its authentication takes the key out.
       exchange.secretParameters = inUse.secretParameters;
       guard(req, res, (error) => (error === undefined ? route(req, res, next) : next(error)));
