@@ -1,15 +1,22 @@
 import { expect, test } from '@jest/globals';
-import { circuitBreaker, ipRateLimit, roundRobinProxy } from 'expressway';
+import { circuitBreaker, ipRateLimit, roundRobinProxy, serviceRouter } from 'expressway';
 
 test.each([
   ['roundRobinProxy', { target: 'http://localhost:1' }, 'unknown option "target": use backends, a list of origins'],
   ['roundRobinProxy', { backend: [] }, 'unknown option "backend": did you mean "backends"?'],
   ['roundRobinProxy', { backends: [], proxyTimeout: 1 }, 'unknown option "proxyTimeout": use responseTimeoutMs'],
   ['roundRobinProxy', { backends: [], retry: { attemps: 1 } }, 'retry: unknown option "attemps": did you mean'],
+  ['roundRobinProxy', { autoRewrite: true }, 'unknown option "autoRewrite": use response: { rewriteUrls: true }'],
+  ['roundRobinProxy', { onError: () => {} }, 'unknown option "onError": use errorResponses()'],
+  ['roundRobinProxy', { proxyReqPathResolver: () => '/' }, 'unknown option "proxyReqPathResolver": use pathRewrite'],
+  ['roundRobinProxy', { userResDecorator: () => '' }, 'unknown option "userResDecorator": use http-proxy-middleware'],
+  ['serviceRouter', { services: { a: { pathRewrite: {} } } }, 'unknown option "pathRewrite": use rewrite of a route'],
+  ['serviceRouter', { authentication: { a: { forward: {} } } }, 'unknown option "forward": use forwardAuth'],
+  ['serviceRouter', { authentication: { a: { basicAuth: {} } } }, 'unknown option "basicAuth": use basic'],
   ['circuitBreaker', { resetTimeout: 1 }, 'unknown option "resetTimeout": use openMs'],
   ['circuitBreaker', { failureRate: 1 }, 'unknown option "failureRate": did you mean "failureRatio"?'],
   ['ipRateLimit', { max: 1 }, 'unknown option "max": use limit'],
 ])('%s(%j) names the option to use instead', (name, options, message) => {
-  const make = { roundRobinProxy, circuitBreaker, ipRateLimit }[name] as (options: object) => unknown;
+  const make = { roundRobinProxy, circuitBreaker, ipRateLimit, serviceRouter }[name] as (options: object) => unknown;
   expect(() => make(options)).toThrow(message);
 });

@@ -35,26 +35,57 @@ import { type RoundRobinProxyOptions, roundRobinProxyDefaults } from './round-ro
 import { backendTls } from './transport/backend-tls.ts';
 import { tunnelChecks, tunnelDefaults } from './tunnel/tunnels.ts';
 
-/** Options of http-proxy-middleware and express-http-proxy that users may try here. */
+const HEADERS_BEFORE = 'change req.headers in a middleware before the proxy, or use requestHeaders';
+const HEADERS_AFTER = 'use response';
+const PUBLIC_URLS = 'use response: { rewriteUrls: true }, or its change';
+const BODIES = 'use http-proxy-middleware with undiciTransport() for responses whose body changes';
+const ERRORS = 'use errorResponses() for the response, and events';
+const LIST = 'use backends, a list of origins';
+const CONNECTIONS = 'connections are kept by undici; backends have options of their own';
+
+/** Options of http-proxy-middleware, express-http-proxy and fast-gateway that users may try here. */
 export const foreignProxyOptions: ForeignOptions = Object.freeze({
-  target: 'use backends, a list of origins',
-  targets: 'use backends, a list of origins',
-  upstreams: 'use backends, a list of origins',
+  target: LIST,
+  targets: LIST,
+  upstreams: LIST,
   router: 'use one roundRobinProxy() for each route, or undiciTransport() with http-proxy-middleware',
   ws: 'use upgradeHandler()',
   xfwd: 'use forwarded and forwardingFields',
-  secure: 'use tls',
+  secure: 'use tls: { rejectUnauthorized: false }',
   ssl: 'use tls',
-  agent: 'connections are kept by undici; backends have options of their own',
+  agent: CONNECTIONS,
   timeout: 'use responseTimeoutMs',
   proxyTimeout: 'use responseTimeoutMs',
+  headers: 'use requestHeaders: { set: { … } }',
+  auth: 'use requestHeaders',
+  ignorePath: 'use pathRewrite',
+  prependPath: 'use pathRewrite',
+  prefixRewrite: 'use pathRewrite',
+  cookieDomainRewrite: PUBLIC_URLS,
+  cookiePathRewrite: PUBLIC_URLS,
+  hostRewrite: PUBLIC_URLS,
+  autoRewrite: PUBLIC_URLS,
+  protocolRewrite: PUBLIC_URLS,
+  followRedirects:
+    'clients follow redirects themselves; use response: { rewriteUrls: true } if they lead to the backend',
   preserveHeaderKeyCase: 'undici decides the case of header names',
-  on: 'use events',
-  onProxyReq: 'change req.headers in a middleware before the proxy',
-  onProxyRes: 'change the response with on-headers in a middleware before the proxy',
-  onError: 'use events',
+  on: 'use requestHeaders, response and events',
+  onProxyReq: HEADERS_BEFORE,
+  onProxyRes: HEADERS_AFTER,
+  onError: ERRORS,
+  selfHandleResponse: BODIES,
   plugins: 'use undiciTransport() with http-proxy-middleware',
+  filter: 'use pathFilter',
   limit: 'use maxBodyBytes',
+  hooks: 'use requestHeaders, response and events',
+  parseReqBody: 'bodies are streamed; use body for those that were read before',
+  preserveHostHdr: 'use changeOrigin',
+  proxyReqPathResolver: 'use pathRewrite',
+  proxyReqOptDecorator: HEADERS_BEFORE,
+  proxyReqBodyDecorator: 'use body',
+  userResHeaderDecorator: HEADERS_AFTER,
+  userResDecorator: BODIES,
+  proxyErrorHandler: ERRORS,
 });
 
 export const roundRobinProxyChecks: Checks<RoundRobinProxyOptions> = {

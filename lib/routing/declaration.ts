@@ -61,10 +61,18 @@ export type Declaration = Omit<ServiceRouterOptions, 'limiter' | 'events'>;
 
 const NAMED = 'of lower-case letters, digits and dashes, at most 63';
 
+const IN_A_ROUTE = 'use rewrite of a route';
+
 const service: Check = group<ServiceOptions, object>(
   roundRobinProxyDefaults,
   without(roundRobinProxyChecks, 'name', 'events', 'pathFilter', 'pathRewrite') as Checks<ServiceOptions>,
-  foreignProxyOptions,
+  {
+    ...foreignProxyOptions,
+    pathFilter: 'use path of a route',
+    pathRewrite: IN_A_ROUTE,
+    rewrite: IN_A_ROUTE,
+    ignorePath: IN_A_ROUTE,
+  },
 );
 
 /** Defaults of {@link ServiceRouterOptions}. */

@@ -10,7 +10,7 @@ import {
 import { type ForwardAuthOptions, forwardAuth, forwardAuthChecks, forwardAuthDefaults } from '../auth/forward-auth.ts';
 import { type JwtAuthOptions, jwtAuth, jwtAuthChecks, jwtAuthDefaults, jwtKeysCheck } from '../auth/jwt-auth.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
-import { type Check, group, optional } from '../core/options.ts';
+import { type Check, type ForeignOptions, group, optional } from '../core/options.ts';
 import { without } from './check-forms.ts';
 
 /** How a request is authenticated. Give one of the members. */
@@ -26,6 +26,15 @@ export interface Authenticator {
   /** A service that decides about each request. */
   forwardAuth?: ForwardAuthOptions;
 }
+
+/** Names of the functions, and others, under which users may look for an authenticator. */
+const FUNCTIONS: ForeignOptions = Object.freeze({
+  jwtAuth: 'use jwt',
+  apiKeyAuth: 'use apiKey',
+  basicAuth: 'use basic',
+  clientCertAuth: 'use clientCert',
+  forward: 'use forwardAuth',
+});
 
 /** Checks of {@link Authenticator}. */
 export const authenticatorCheck: Check = group<Authenticator, object>(
@@ -48,7 +57,7 @@ export const authenticatorCheck: Check = group<Authenticator, object>(
     ),
     forwardAuth: optional(group(forwardAuthDefaults, without(forwardAuthChecks, 'events'))),
   },
-  {},
+  FUNCTIONS,
   (one) =>
     Object.keys(one).length === 1 ? [] : ['must have exactly one of jwt, apiKey, basic, clientCert and forwardAuth'],
 );
