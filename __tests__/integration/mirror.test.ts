@@ -197,6 +197,16 @@ describe('a route that mirrors', () => {
     await becomes(() => expect(next.seen.map(({ url }) => url)).toEqual(['/get', '/put', '/2']));
   });
 
+  test('each further upload makes one more room: a copy that was dropped does not wait any longer', async () => {
+    const [live, next] = [await backend(), await backend()];
+    const gw = await gateway(live, next, { mirror: { maxInFlight: 2 } });
+    const uploads: Socket[] = [];
+    for (const path of ['/1', '/2', '/3', '/4', '/5']) uploads.push(await halfUpload(gw, path));
+    await becomes(() => expect(gw.results()).toEqual(['too_many', 'too_many', 'too_many']));
+    for (const upload of uploads) upload.write('done');
+    await becomes(() => expect(next.seen.map(({ url }) => url).sort()).toEqual(['/4', '/5']));
+  });
+
   test('copies in progress make no room for uploads', async () => {
     const held: ServerResponse[] = [];
     const gw = await gateway(await backend(), await backend((_req, res) => void held.push(res)), {
