@@ -1,14 +1,16 @@
 import type { EventEmitter } from 'node:events';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import {
   accessLog,
   circuitBreaker,
+  hardenServer,
   ipRateLimit,
   observability,
   type RoundRobinProxyOptions,
   roundRobinProxy,
+  serviceRouter,
   undiciTransport,
 } from 'expressway';
 import { createProxyMiddleware } from 'http-proxy-middleware';
@@ -281,16 +283,49 @@ describe('when code of the app throws beside roundRobinProxy()', () => {
     await expectUnharmed(port, proxy);
   });
 
-  test('the response to a timeout of circuitBreaker()', async () => {
+  /** A timer or the connection itself ends the request. Outside of any call of the app, an error would end the process. */
+  const ENDINGS: Readonly<Record<string, readonly [before: (url: string) => express.RequestHandler, body: string]>> = {
+    'timeoutMs of circuitBreaker()': [() => circuitBreaker({ timeoutMs: 50 }), ''],
+    'requestTimeoutMs of a route': [(url) => router(url), ''],
+    'a body that is malformed': [() => pass, 'zz\r\n'],
+    'a body that comes too slowly': [() => pass, '1\r\na\r\n'],
+    'too many chunk extensions': [() => pass, `1;${'a'.repeat(9_000)}\r\na\r\n`.repeat(3)],
+  };
+  const pass: express.RequestHandler = (_req, _res, next) => next();
+  const router = (url: string) =>
+    cleanup.add(
+      serviceRouter({ services: { a: { backends: [url] } }, routes: [{ service: 'a', requestTimeoutMs: 50 }] }),
+    );
+
+  test.each(
+    Object.keys(ENDINGS).flatMap((name) =>
+      (['/proxy', '/handler'] as const).flatMap((path) =>
+        Object.entries({ onHeaders, writeHead: method('writeHead'), setHeader: method('setHeader') }).map(
+          ([how, plant]) => [name, path, how, plant] as const,
+        ),
+      ),
+    ),
+  )('in the response to %s, %s (%s): the connection is cut', async (name, path, _how, plant) => {
+    const [before, body] = ENDINGS[name] as (typeof ENDINGS)[string];
+    const backend = cleanup.add(await RecorderBackend.start(answer));
     const app = express();
-    app.use((_req, res, next) => {
-      onHeaders(_req, res);
+    app.use((req, res, next) => {
+      if (req.headers['x-plant'] !== undefined) plant(req, res);
       next();
     });
-    app.use(circuitBreaker({ timeoutMs: 50 }), () => {});
-    const { port } = cleanup.add(await listen(app));
-    expect(await got(port, '/')).toBe('cut');
+    app.use(before(backend.url));
+    app.use('/handler', (req) => void req.resume());
+    app.use(cleanup.add(roundRobinProxy({ backends: [backend.url] })));
+    const bounds = { minReceiveBytesPerSecond: 1_000, receiveGraceMs: 20, checkIntervalMs: 10 };
+    const { port } = cleanup.add(await listen(app, hardenServer(createServer(app), bounds)));
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(`POST ${path} HTTP/1.1\r\nHost: a\r\nX-Plant: 1\r\nTransfer-Encoding: chunked\r\n\r\n${body}`);
+    await client.closed();
+    expect(client.pending.length).toBe(0);
     expect(codes()).toContain('WARN_EXPRESSWAY_LISTENER');
+    const next = cleanup.add(await RawClient.connect(port));
+    next.send(requestFor('/small'));
+    expect((await next.response()).status).toBe(200);
   });
 
   test.each<[string, Partial<RoundRobinProxyOptions>]>([

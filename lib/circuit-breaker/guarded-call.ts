@@ -3,8 +3,8 @@ import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
 import { isEventStream } from '../core/http.ts';
 import { type Failed, judge, type Outcome } from '../core/outcome.ts';
-import { reject } from '../core/reject.ts';
-import { warnOfThrow, warnOnce } from '../core/warnings.ts';
+import { endApart, reject } from '../core/reject.ts';
+import { warnOnce } from '../core/warnings.ts';
 import type { Permit } from './eras.ts';
 
 /** Milliseconds after which the outcome of a call comes too late to describe the present. */
@@ -61,18 +61,7 @@ export class GuardedCall implements ExchangeObserver {
   }
 
   #due(): void {
-    try {
-      this.#expire();
-    } catch (error) {
-      const { req, res } = this.#exchange;
-      warnOfThrow(
-        req.socket ?? req,
-        'WARN_EXPRESSWAY_LISTENER',
-        'A function of the app threw while the gateway responded to an expired timeoutMs, and the connection was cut',
-        error,
-      );
-      res.destroy();
-    }
+    endApart(this.#exchange, 'an expired timeoutMs', () => this.#expire());
   }
 
   #expire(): void {

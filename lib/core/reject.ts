@@ -3,6 +3,7 @@ import type { Exchange } from './exchange.ts';
 import type { GatewayEventMap, GatewayEvents } from './gateway-events.ts';
 import type { Failed, Rejected } from './outcome.ts';
 import { sendProblem } from './problem.ts';
+import { warnOfThrow } from './warnings.ts';
 
 /** The events for a request that the gateway itself responded to. */
 type RejectionEvent = 'rejected' | 'limited' | 'clientRefused';
@@ -51,4 +52,21 @@ export function cut({ req, res }: Exchange): void {
   // A response to HTTP/1.0 may end with its connection, so only a reset shows that it is incomplete.
   if (req.httpVersion === '1.0' && req.socket) resetConnection(req.socket);
   res.destroy();
+}
+
+/**
+ * Ends a request outside of any call of the app, such as in a timer. There, an error of a function of the app (a wrapped `writeHead()`, for example)
+ * would end the process. So it becomes a process warning, once for each connection, and the connection is cut.
+ *
+ * @param occasion What the gateway responds to, for the warning.
+ */
+export function endApart(exchange: Exchange, occasion: string, end: () => void): void {
+  try {
+    end();
+  } catch (error) {
+    const { req } = exchange;
+    const message = `A function of the app threw while the gateway responded to ${occasion}, and the connection was cut`;
+    warnOfThrow(req.socket ?? req, 'WARN_EXPRESSWAY_LISTENER', message, error);
+    cut(exchange);
+  }
 }

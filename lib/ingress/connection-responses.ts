@@ -11,7 +11,7 @@ import type { GatewayEvents } from '../core/gateway-events.ts';
 import { linger } from '../core/last-response.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 import { rawProblem } from '../core/problem.ts';
-import { rejectWith } from '../core/reject.ts';
+import { endApart, rejectWith } from '../core/reject.ts';
 
 /** The response in progress on a connection of Node's HTTP server, if there is one. */
 export function responseOn(socket: Duplex): ServerResponse | undefined {
@@ -73,11 +73,13 @@ export class ConnectionResponses {
   #refuseContent(socket: Duplex, res: ServerResponse, cause: RejectionCause, detail?: string): void {
     const exchange = exchangeOf(res.req, res);
     const outcome = { kind: 'rejected', cause, detail } as const;
-    // This comes first, so that the aborted work does not report that the client left.
-    exchange.settle(outcome);
-    exchange.working?.abort();
-    const event = refusal(socket, cause, { detail, exchange, responds: !res.headersSent });
-    rejectWith(exchange, outcome, this.#events, 'clientRefused', event);
+    endApart(exchange, 'a client that broke off its request', () => {
+      // This comes first, so that the aborted work does not report that the client left.
+      exchange.settle(outcome);
+      exchange.working?.abort();
+      const event = refusal(socket, cause, { detail, exchange, responds: !res.headersSent });
+      rejectWith(exchange, outcome, this.#events, 'clientRefused', event);
+    });
   }
 
   /** Reports a client that sends requests before it has the response to the present one. */

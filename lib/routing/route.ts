@@ -5,7 +5,7 @@ import { exchangeOf } from '../core/exchange.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Middleware, Next } from '../core/http.ts';
 import type { Failed } from '../core/outcome.ts';
-import { reject } from '../core/reject.ts';
+import { endApart, reject } from '../core/reject.ts';
 import { requestHeaderRules } from '../proxy/header-rules.ts';
 import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { AddressList } from '../rate-limit/address-list.ts';
@@ -117,12 +117,13 @@ function requestTimeout(timeoutMs: number, events: GatewayEvents): Middleware {
         headSent: res.headersSent,
         detail,
       };
-      exchange.scope.runInAsyncScope(() => {
+      const end = (): void => {
         exchange.settle(failed);
         // If the proxy is working on the response, it sends this outcome itself.
         exchange.working?.abort();
         if (!res.writableEnded && !res.destroyed) reject(exchange, failed, events);
-      });
+      };
+      exchange.scope.runInAsyncScope(() => endApart(exchange, 'an expired requestTimeoutMs', end));
     }, timeoutMs).unref();
     exchange.observe({ settled: () => clearTimeout(timer) });
     next();
