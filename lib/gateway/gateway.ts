@@ -174,11 +174,11 @@ export class Gateway implements AdminView {
   async open(): Promise<void> {
     const { host, port, admin, httpsRedirect: redirect } = this.#config;
     for (const one of this.#watched)
-      one.watch(() => void this.#reload.run('the file has changed', this.#reloadParts.backends));
+      one.watch(() => void this.#reload.run('the file has changed', 'backends', this.#partsOf('backends')));
     await this.#acme?.prepare();
     await this.#certificateFiles?.mark();
     this.#certificateFiles?.watch(
-      () => void this.#reload.runFiles('a certificate has changed', this.#reloadParts.certificates),
+      () => void this.#reload.run('a certificate has changed', 'certificates', this.#partsOf('certificates')),
     );
     // The admin listener opens first, and the listener for traffic when everything else is ready.
     if (this.#admin && admin) this.#adminUrl = await this.#listen(this.#admin, ADMIN, admin);
@@ -208,7 +208,7 @@ export class Gateway implements AdminView {
    * logs changes that need a restart.
    */
   async reload(why: string): Promise<void> {
-    if (this.#closing === undefined) await this.#reload.run(why, this.#partsOf('all'));
+    if (this.#closing === undefined) await this.#reload.run(why, 'all', this.#partsOf('all'));
   }
 
   /** For a worker: prepares the configuration from the primary, which then decides whether to apply it. */

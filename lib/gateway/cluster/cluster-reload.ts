@@ -172,7 +172,7 @@ export class ClusterReload {
       facts = await this.#prepareAll({ ...next, scope });
     } catch (error) {
       const problems = problemsIn(error);
-      if (!this.#isClosed) logRefused(this.#log, this.#state, { why, from, problems }, environment);
+      if (!this.#isClosed) logRefused(this.#log, this.#state, scope, { why, from, problems }, environment);
       return;
     }
     this.#plan = next;
@@ -181,7 +181,7 @@ export class ClusterReload {
     await this.#applyAll(why);
     const { name } = this.#file ?? this.#gatewayFile ?? {};
     const file = name === undefined || scope === 'certificates' ? {} : { file: name };
-    logReload(this.#log, this.#state, { why, from, ...facts, ...file }, again);
+    logReload(this.#log, this.#state, scope, { why, from, ...facts, ...file }, again);
   }
 
   /** A worker can apply what it has prepared. If it fails all the same, it is replaced by a worker with the new plan. */
@@ -243,17 +243,15 @@ export class ClusterReload {
         this.#state.certificates = certificates;
         this.#log.level = this.config.logLevel;
       });
-      this.#log.info({ why, from, workers: this.#workers.serving.length }, 'workers replaced');
       const restart = again.restart.filter(needsRestart);
-      if (restart.length > 0) this.#log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);
+      const facts = { why, from, workers: this.#workers.serving.length };
+      logReload(this.#log, this.#state, 'workers', facts, { ...again, restart }, 'workers replaced');
     } catch (error) {
       const problems = problemsIn(error);
       const isPartly = this.#plan === this.#candidate;
+      const message = isPartly ? 'not all workers replaced' : 'workers not replaced: nothing changed';
       if (!this.#isClosed) {
-        this.#log.error(
-          { why, from, problems },
-          isPartly ? 'not all workers replaced' : 'workers not replaced: nothing changed',
-        );
+        logRefused(this.#log, this.#state, 'workers', { why, from, problems }, this.#environment, message);
       }
     } finally {
       this.#candidate = undefined;

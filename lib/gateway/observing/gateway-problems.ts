@@ -1,6 +1,6 @@
 import type { Detector, Finding, ProblemSeverity, WatchedKind } from '../../index.ts';
 import { dayOf, EXPIRES_SOON_MS } from '../config/certificates.ts';
-import type { GatewayState } from './gateway-state.ts';
+import type { GatewayState, ReloadKind } from './gateway-state.ts';
 
 /** One kind of problem of the hosted gateway. */
 export interface GatewayProblemKind {
@@ -64,18 +64,31 @@ const logFailing: GatewayProblemKind = {
   },
 };
 
+const NOTICES = 'Correct what the text names: the gateway notices.';
+
+const NEXT_STEPS_OF_RELOAD: Readonly<Record<ReloadKind, string | undefined>> = {
+  all: undefined,
+  backends: NOTICES,
+  certificates: NOTICES,
+  workers: 'Correct what the text names, and replace the workers again (SIGUSR2).',
+};
+
 const reloadRejected: GatewayProblemKind = {
   problem: 'reload_rejected',
   severity: 'warning',
   meaning:
-    'The last reload was rejected, because the new configuration has problems. The old configuration stays in use.',
+    'The last reload was rejected, or the workers were not replaced (SIGUSR2), because the new configuration has problems. The old configuration stays in use. A reload of a changed file does not end the problem of another file, or of a signal.',
   nextStep: 'Correct what the text names, and reload again (SIGHUP).',
-  *find({ rejectedReload, misspelt }) {
-    if (rejectedReload === undefined) return;
-    const { why, from, problems } = rejectedReload;
+  *find({ rejectedReloads, misspelt }) {
     const also = misspelt.map(({ name, meant }) => ` ${name} is unknown: did you mean ${meant}?`).join('');
-    const text = `The reload (${why}${from === undefined ? '' : `, ${from}`}) was rejected, and the old configuration stays in use: ${problems.join('; ').slice(0, MOST_TEXT)}.${also}`;
-    yield { subject: '', title: 'the last reload was rejected', text };
+    for (const [kind, { why, from, problems }] of rejectedReloads) {
+      const [what, title] =
+        kind === 'workers'
+          ? ['replacement of the workers', 'the workers were not replaced']
+          : ['reload', 'the last reload was rejected'];
+      const text = `The ${what} (${why}${from === undefined ? '' : `, ${from}`}) was rejected, and the old configuration stays in use: ${problems.join('; ').slice(0, MOST_TEXT)}.${also}`;
+      yield { subject: why, title, text, nextStep: NEXT_STEPS_OF_RELOAD[kind] };
+    }
   },
 };
 

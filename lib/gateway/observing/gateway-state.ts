@@ -1,5 +1,6 @@
 import type { CertificateFacts } from '../config/certificates.ts';
 import type { MisspeltVariable } from '../config/misspelt-variables.ts';
+import type { ReloadScope } from '../reload/prepared-reload.ts';
 
 /** Whether lines of the log can be written. */
 export interface LogHealth {
@@ -26,6 +27,23 @@ export interface AcmeFailure {
   readonly until: number | undefined;
 }
 
+/** What reads the configuration again: a reload of some or all of it, or the replacement of the workers (SIGUSR2). */
+export type ReloadKind = ReloadScope | 'workers';
+
+export interface RejectedReload {
+  readonly why: string;
+  readonly from: string | undefined;
+  readonly problems: readonly string[];
+}
+
+/** The kinds whose rejections a newer reload makes obsolete, whatever comes of it: those that read no more than it does. */
+const OBSOLETE: Readonly<Record<ReloadKind, readonly ReloadKind[]>> = {
+  backends: ['backends'],
+  certificates: ['certificates'],
+  all: ['all', 'backends', 'certificates'],
+  workers: ['workers', 'all', 'backends', 'certificates'],
+};
+
 const KEPT_CRASHES = 50;
 const KEPT_ADDRESSES = 64;
 
@@ -37,13 +55,24 @@ export class GatewayState {
   /** By DNS name, until it has a certificate. */
   readonly acmeFailures = new Map<string, AcmeFailure>();
   misspelt: readonly MisspeltVariable[] = [];
-  /** The last reload, if it was rejected. */
-  rejectedReload:
-    | { readonly why: string; readonly from: string | undefined; readonly problems: readonly string[] }
-    | undefined;
+  readonly #rejectedReloads = new Map<ReloadKind, RejectedReload>();
   #crashes: readonly WorkerCrash[] = [];
   /** `Date.now()` when an idle admin connection of an address was last closed to make room, and how many it held. */
   readonly #crowding = new Map<string, { at: number; held: number; max: number }>();
+
+  get rejectedReloads(): ReadonlyMap<ReloadKind, RejectedReload> {
+    return this.#rejectedReloads;
+  }
+
+  reloaded(kind: ReloadKind): void {
+    for (const obsolete of OBSOLETE[kind]) this.#rejectedReloads.delete(obsolete);
+  }
+
+  /** One that reads less does not make up for it. A changed file of backends says nothing about a certificate that could not be used. */
+  rejected(kind: ReloadKind, rejected: RejectedReload): void {
+    this.reloaded(kind);
+    this.#rejectedReloads.set(kind, rejected);
+  }
 
   /** Keeps only the failures of these names. */
   keepAcmeFailures(domains: readonly string[]): void {

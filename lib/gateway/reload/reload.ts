@@ -3,8 +3,14 @@ import { type ConfigurationChange, readAgain } from '../config/configuration-cha
 import type { Environment } from '../config/env-file.ts';
 import { misspeltVariables } from '../config/misspelt-variables.ts';
 import type { Logger } from '../logging/logger.ts';
-import type { GatewayState } from '../observing/gateway-state.ts';
-import { type PreparedReload, prepareReload, problemsIn, type ReloadPart } from './prepared-reload.ts';
+import type { GatewayState, RejectedReload, ReloadKind } from '../observing/gateway-state.ts';
+import {
+  type PreparedReload,
+  prepareReload,
+  problemsIn,
+  type ReloadPart,
+  type ReloadScope,
+} from './prepared-reload.ts';
 
 /** Reads the configuration again, and applies all of it, or nothing if anything is invalid. */
 export class Reload {
@@ -38,16 +44,8 @@ export class Reload {
    *
    * @param why For the log, like `SIGHUP`.
    */
-  run(why: string, parts: readonly ReloadPart[]): Promise<void> {
-    return this.#queue(() => this.#run(why, parts, this.#environment));
-  }
-
-  /** Reads changed files only, without the variables. */
-  runFiles(why: string, parts: readonly ReloadPart[]): Promise<void> {
-    return this.#queue(() => this.#run(why, parts, undefined));
-  }
-
-  #queue(run: () => Promise<void>): Promise<void> {
+  run(why: string, scope: ReloadScope, parts: readonly ReloadPart[]): Promise<void> {
+    const run = () => this.#run(why, scope, parts);
     // Also after a failed reload, whose caller gets the error.
     this.#last = this.#last.then(run, run);
     return this.#last;
@@ -71,7 +69,9 @@ export class Reload {
     this.#isClosed = true;
   }
 
-  async #run(why: string, parts: readonly ReloadPart[], environment: Environment | undefined): Promise<void> {
+  async #run(why: string, scope: ReloadScope, parts: readonly ReloadPart[]): Promise<void> {
+    // A changed certificate is used even if the `.env` file is being edited and is invalid at the moment.
+    const environment = scope === 'certificates' ? undefined : this.#environment;
     const from = environment?.name;
     let again: ConfigurationChange | undefined;
     let prepared: PreparedReload | undefined;
@@ -85,7 +85,7 @@ export class Reload {
     }
     if (prepared === undefined || problems.length > 0 || this.#isClosed) {
       prepared?.discard();
-      if (!this.#isClosed) logRefused(this.#log, this.#state, { why, from, problems }, environment);
+      if (!this.#isClosed) logRefused(this.#log, this.#state, scope, { why, from, problems }, environment);
       return;
     }
     try {
@@ -94,18 +94,20 @@ export class Reload {
       logPartly(this.#log, { why, from, problems: problemsIn(error) });
       return;
     }
-    logReload(this.#log, this.#state, { why, from, ...prepared.facts }, again);
+    logReload(this.#log, this.#state, scope, { why, from, ...prepared.facts }, again);
   }
 }
 
 export function logRefused(
   log: Logger,
   state: GatewayState,
-  facts: { why: string; from: string | undefined; problems: readonly string[] },
+  kind: ReloadKind,
+  facts: RejectedReload,
   environment: Environment | undefined,
+  message = 'reload refused: nothing changed',
 ) {
-  log.error(facts, 'reload refused: nothing changed');
-  state.rejectedReload = facts;
+  log.error(facts, message);
+  state.rejected(kind, facts);
   try {
     if (environment !== undefined) state.misspelt = misspeltVariables(environment.read().variables);
   } catch {
@@ -121,12 +123,14 @@ export function logPartly(log: Logger, facts: object): void {
 export function logReload(
   log: Logger,
   state: GatewayState,
+  kind: ReloadKind,
   facts: object,
   again: ConfigurationChange | undefined,
+  message = 'configuration reloaded',
 ): void {
-  state.rejectedReload = undefined;
+  state.reloaded(kind);
   if (again !== undefined) state.misspelt = misspeltVariables(again.variables);
   const { overridden = [], restart = [] } = again ?? {};
-  log.info({ ...facts, ...(overridden.length > 0 ? { overridden } : {}) }, 'configuration reloaded');
+  log.info({ ...facts, ...(overridden.length > 0 ? { overridden } : {}) }, message);
   if (restart.length > 0) log.warn({ variables: restart }, `needs a restart: ${restart.join(', ')}`);
 }
