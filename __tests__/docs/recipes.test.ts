@@ -1,9 +1,5 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { WebSocket, WebSocketServer } from 'ws';
 import { parseAllDocuments } from 'yaml';
@@ -11,8 +7,9 @@ import { readConfig } from '../../lib/gateway/config/config.ts';
 import { answer, startBackend } from '../../lib/testing/index.ts';
 import { versionOf } from '../differential/reference-proxy.ts';
 import { Cleanup } from '../support/gateway.ts';
-import { accepts, closedPort, eventually, listen } from '../support/servers.ts';
+import { closedPort, listen } from '../support/servers.ts';
 import { backendsAt, runExample } from './example.ts';
+import { startNginx } from './nginx.ts';
 import { blocksOf } from './pages.ts';
 
 const cleanup = new Cleanup();
@@ -154,26 +151,10 @@ describe('behind nginx', () => {
     const sockets = new WebSocketServer({ server: server.server });
     sockets.on('connection', (socket) => socket.on('message', (data) => socket.send(`echo ${data}`)));
     const example = cleanup.add(runExample('nginx', backendsAt(server.url)));
-    const port = await closedPort();
-    const folder = mkdtempSync(join(tmpdir(), 'expressway-nginx-'));
-    const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${name};`);
-    const configuration = (blocks.find(({ language }) => language === 'nginx')?.code ?? '')
-      .replace('127.0.0.1:8080', `127.0.0.1:${await example.port()}`)
-      .replace('listen 80;', `listen 127.0.0.1:${port};`)
-      .replace('http {', `http {\naccess_log off; ${paths.join(' ')}`);
-    const own = 'daemon off; master_process off; pid nginx.pid; error_log /dev/null;\n';
-    writeFileSync(join(folder, 'nginx.conf'), own + configuration);
-    const nginx = spawn('nginx', ['-p', `${folder}/`, '-c', 'nginx.conf', '-e', 'stderr'], { stdio: 'ignore' });
-    const gone = once(nginx, 'exit');
-    cleanup.add({
-      close: async () => {
-        nginx.kill('SIGKILL');
-        await gone;
-        rmSync(folder, { recursive: true, force: true });
-      },
-    });
-    await eventually('nginx listens', () => accepts(port));
-
+    const configuration = blocks.find(({ language }) => language === 'nginx')?.code ?? '';
+    const { port } = cleanup.add(
+      await startNginx(configuration.replace('127.0.0.1:8080', `127.0.0.1:${await example.port()}`)),
+    );
     const answered = await fetch(`http://127.0.0.1:${port}/`, { headers: { 'x-forwarded-for': '198.51.100.7' } });
     expect(await answered.json()).toMatchObject({
       'x-forwarded-for': '127.0.0.1',
