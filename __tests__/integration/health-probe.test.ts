@@ -12,14 +12,19 @@ const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
 function probe(url: string, abort = new AbortController(), timeoutMs = 5_000): Promise<ProbeAnswer | Error> {
-  return healthProbe()(backendAt(url), { path: '/healthz?full=1', timeoutMs, signal: abort.signal });
+  return healthProbe()(backendAt(url), { path: '/healthz?full=1', headers: {}, timeoutMs, signal: abort.signal });
 }
 
 const GRPC_CHECK = '/grpc.health.v1.Health/Check';
 
 /** Checks a backend over HTTP/2, by the protocol of gRPC unless there is another path. */
-function http2Probe(url: string, abort = new AbortController(), path = GRPC_CHECK): Promise<ProbeAnswer | Error> {
-  return healthProbe({}, 'http2')(backendAt(url), { path, timeoutMs: 5_000, signal: abort.signal });
+function http2Probe(
+  url: string,
+  abort = new AbortController(),
+  path = GRPC_CHECK,
+  headers = {},
+): Promise<ProbeAnswer | Error> {
+  return healthProbe({}, 'http2')(backendAt(url), { path, headers, timeoutMs: 5_000, signal: abort.signal });
 }
 
 function backendAt(url: string): Backend {
@@ -119,6 +124,18 @@ test('a health check over HTTP/2 reads at most 64 KiB of endless content', async
     }),
   );
   expect(await http2Probe(url, undefined, '/healthz')).toEqual({ status: 200, content: 'x'.repeat(65_536) });
+});
+
+test('a health check over HTTP/2 sends the headers of the option', async () => {
+  let seen: object | undefined;
+  const { url } = cleanup.add(
+    await Http2Backend.start((stream, { ':authority': authority, 'x-check': check }) => {
+      seen = { authority, check };
+      respondWithStatus(stream, '0');
+    }),
+  );
+  await http2Probe(url, undefined, '/healthz', { Host: 'users.internal', 'X-Check': 'yes' });
+  expect(seen).toEqual({ authority: 'users.internal', check: 'yes' });
 });
 
 describe('a health check of gRPC', () => {

@@ -104,6 +104,16 @@ describe('active health checks', () => {
     expect(Number(gateway.proxy.status()[1]?.lastCheckAt)).toBeGreaterThan(Date.now() - 60_000);
   });
 
+  test('send the headers that the option has, in place of their own', async () => {
+    const patient = await Patient.start();
+    const headers = { Host: 'users.internal', 'user-agent': 'gateway/1', Authorization: 'Bearer of the checks' };
+    await gatewayOf([patient], { healthCheck: { ...FAST, headers } });
+    await eventually('there was a check', () => patient.checks > 0);
+    const [check] = patient.recorder.requests;
+    const sent = ['host', 'user-agent', 'authorization'].map((name) => check?.all(name));
+    expect(sent).toEqual([['users.internal'], ['gateway/1'], ['Bearer of the checks']]);
+  });
+
   test('use a backend before its first result', async () => {
     const patient = await Patient.start();
     patient.hangs = true;
@@ -305,7 +315,13 @@ test('invalid health check options throw, all in one error', () => {
   const bad = {
     backends: ['http://a'],
     circuit: { maxOpenMs: 0, openJitter: 2 },
-    healthCheck: { path: 'healthz', jitter: -1, every: 1, isHealthy: true },
+    healthCheck: {
+      path: 'healthz',
+      headers: { 'Content-Length': '1', expect: '100-continue', 'x-a': 'a\r\nb' },
+      jitter: -1,
+      every: 1,
+      isHealthy: true,
+    },
     respectRetryAfter: { minMs: 'long', statuses: [200] },
     maxUnavailableRatio: 1.5,
     panic: 'no',
@@ -318,6 +334,9 @@ test('invalid health check options throw, all in one error', () => {
       'circuit: maxOpenMs',
       'circuit: openJitter',
       'healthCheck: path must be a path that starts with "/"',
+      'healthCheck: headers: "Content-Length" is not a header that can be set: a check cannot have it',
+      'healthCheck: headers: "expect" is not a header',
+      'healthCheck: headers: "x-a" must have a text without control characters',
       'healthCheck: jitter',
       'healthCheck: unknown option "every"',
       'healthCheck: isHealthy',

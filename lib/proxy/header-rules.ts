@@ -1,7 +1,7 @@
 import type { Exchange } from '../core/exchange.ts';
 import { canonical, HeaderNames, headerName } from '../core/header-names.ts';
-import { TOKEN } from '../core/http.ts';
-import { type Check, described, group, isPlainObject, listOf, optional } from '../core/options.ts';
+import { CONNECTION_HEADERS, headerValues } from '../core/header-values.ts';
+import { type Check, described, group, listOf, optional } from '../core/options.ts';
 import { NEVER_FORWARDED } from './request/end-to-end-headers.ts';
 
 /**
@@ -18,44 +18,23 @@ export interface HeaderRules {
   remove?: readonly string[];
 }
 
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
-
-/** Whether a value can be sent (RFC 9110 §5.5). */
-export const isHeaderValue = (value: unknown): boolean => typeof value === 'string' && VALUE.test(value);
-
-/** Headers about the connection or the framing of the message, or about the client: the gateway writes them itself. */
-const WRITTEN_HERE = ['connection', 'content-length', 'host', 'transfer-encoding', 'upgrade'];
+/** The gateway writes them itself. */
+const WRITTEN_HERE = [...CONNECTION_HEADERS, 'host'];
 const OF_RESPONSES = new Set([...WRITTEN_HERE, 'keep-alive', 'te', 'trailer']);
 const OF_REQUESTS = new Set([...WRITTEN_HERE, ...NEVER_FORWARDED]);
 
-/** An object of headers that can be set, each with its value. */
-const values = (ours: ReadonlySet<string>, why: string): Check =>
-  described(
-    (value) => {
-      if (!isPlainObject(value)) return 'must be an object: a value for each header';
-      return Object.entries(value).flatMap(([name, one]) =>
-        !TOKEN.test(name) || ours.has(canonical(name))
-          ? [{ path: [name], text: `"${name}" is not a header that can be set${why}` }]
-          : !isHeaderValue(one)
-            ? [{ path: [name], text: `"${name}" must have a text without control characters` }]
-            : [],
-      );
-    },
-    { type: 'object', additionalProperties: { type: 'string' } },
-  );
-
-export const headerValues: Check = values(OF_RESPONSES, '');
+export const responseHeaders: Check = headerValues(OF_RESPONSES);
 
 export const headerRules: Check = group<HeaderRules, HeaderRules>(
   {},
   {
-    set: optional(headerValues),
-    add: optional(headerValues),
+    set: optional(responseHeaders),
+    add: optional(responseHeaders),
     remove: optional(listOf('header', headerName)),
   },
 );
 
-const requestValues = values(OF_REQUESTS, ': the proxy writes it itself, or never forwards it');
+const requestValues = headerValues(OF_REQUESTS, ': the proxy writes it itself, or never forwards it');
 
 /** A backend would not understand the request without these headers, so a rule cannot remove them. */
 const NEEDED = new Set(WRITTEN_HERE);

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
 import { type Check, group, integer, oneOf, optional, text } from '../core/options.ts';
-import { headerValues } from '../proxy/header-rules.ts';
+import { responseHeaders } from '../proxy/header-rules.ts';
 import { anyText, without } from './check-forms.ts';
 import { onePath, pathCheck, rewriteTarget } from './rewrite.ts';
 
@@ -53,7 +53,7 @@ export const redirectCheck: Check = group<RedirectOptions, object>(
 /** Checks of {@link FixedResponse}. */
 export const respondCheck: Check = group<FixedResponse, object>(
   {},
-  { status: optional(integer(200, 599)), headers: optional(headerValues), body: optional(anyText) },
+  { status: optional(integer(200, 599)), headers: optional(responseHeaders), body: optional(anyText) },
 );
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 };

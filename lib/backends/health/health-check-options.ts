@@ -1,3 +1,4 @@
+import { CONNECTION_HEADERS, headerValues } from '../../core/header-values.ts';
 import {
   type Check,
   type Checks,
@@ -13,6 +14,11 @@ import {
 export interface HealthCheckOptions {
   /** Path, with query if needed, of the GET request. Checks are off until it is set. Default: none. */
   path?: string | undefined;
+  /**
+   * Headers of the request, such as `Host` or `Authorization`. Default: `Host` with the backend's own name, and `User-Agent` with
+   * `expressway-health-check`.
+   */
+  headers?: Readonly<Record<string, string>>;
   /** Milliseconds from the end of a check to the next one. Default 10 000. */
   intervalMs?: number;
   /** Share by which each pause is shortened or lengthened at random, so that gateways do not check at the same moment. Default 0.2. */
@@ -37,6 +43,7 @@ export interface HealthCheckOptions {
 
 /** Defaults of {@link HealthCheckOptions}. */
 export const healthCheckDefaults = Object.freeze({
+  headers: Object.freeze({}) as Readonly<Record<string, string>>,
   intervalMs: 10_000,
   jitter: 0.2,
   timeoutMs: 2_000,
@@ -58,8 +65,12 @@ const path: Check = described(
   { type: 'string', pattern: '^/[!"$-~]*$' },
 );
 
+/** undici refuses these. */
+const REFUSED = new Set([...CONNECTION_HEADERS, 'expect', 'keep-alive', 'te', 'trailer']);
+
 export const healthCheckChecks: Checks<HealthCheckOptions> = {
   path: optional(path),
+  headers: headerValues(REFUSED, ': a check cannot have it'),
   intervalMs: durationMs,
   jitter: optionalRatio,
   timeoutMs: durationMs,

@@ -8,6 +8,8 @@ import type { ResolvedHealthCheckOptions } from './health-check-options.ts';
 
 export interface ProbeOptions {
   readonly path: string;
+  /** Beside those that every check has, and before them. */
+  readonly headers: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
   /** Aborted at the timeout or when the check is closed. The probe must then settle at once. */
   readonly signal: AbortSignal;
@@ -110,13 +112,13 @@ export class HealthCheck {
   }
 
   async #check(): Promise<void> {
-    const { path, timeoutMs } = this.#rules;
+    const { path, headers, timeoutMs } = this.#rules;
     const running = new AbortController();
     this.#running = running;
     this.#isStale = false;
     const late = new Error(`the health check took longer than ${timeoutMs} ms`);
     this.#timer = setTimeout(() => running.abort(late), timeoutMs).unref();
-    const answer = await this.#probe(this.#backend, { path, timeoutMs, signal: running.signal });
+    const answer = await this.#probe(this.#backend, { path, headers, timeoutMs, signal: running.signal });
     if (this.#running !== running) return;
     clearTimeout(this.#timer);
     this.#running = undefined;

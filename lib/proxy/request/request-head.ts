@@ -1,6 +1,7 @@
 import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { HeaderNames, identityHeaders } from '../../core/header-names.ts';
+import { HEADER_VALUE } from '../../core/header-values.ts';
 import { TOKEN } from '../../core/http.ts';
 import type { Rejected } from '../../core/outcome.ts';
 import { type HeaderChange, type HeaderRules, requestHeaderRules } from '../header-rules.ts';
@@ -97,12 +98,9 @@ function targetOf(url: string, hostField: string | undefined): { path: string; h
   return { path: rest.startsWith('/') ? rest : `/${rest}`, host: authority };
 }
 
-/** A valid value of a header (RFC 9110 §5.5), for undici too. */
-export const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
-
 /** The error for a head that undici rejects. A middleware is the cause, because Node's parser has checked what the client sent. */
 export function unsendable({ fields }: RequestHead, cause: Error): GatewayError {
-  const at = fields.findIndex((text, index) => !(index % 2 === 0 ? TOKEN : VALUE).test(text));
+  const at = fields.findIndex((text, index) => !(index % 2 === 0 ? TOKEN : HEADER_VALUE).test(text));
   const name = JSON.stringify(fields[at - (at % 2)]);
   const what =
     at === -1

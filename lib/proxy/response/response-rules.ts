@@ -1,9 +1,10 @@
 import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
+import { HEADER_VALUE } from '../../core/header-values.ts';
 import { type AppRequest, firstEntry, notPromise, TOKEN } from '../../core/http.ts';
 import { boolean, type Checks, func, optional } from '../../core/options.ts';
 import { named } from '../../core/thrown-by.ts';
-import { type HeaderRules, headerRules, isHeaderValue, type Template, templates } from '../header-rules.ts';
+import { type HeaderRules, headerRules, type Template, templates } from '../header-rules.ts';
 import { publicCookie, publicRefresh, publicUrl, type UrlMapping } from './public-urls.ts';
 import type { ResponseFields } from './response-head.ts';
 
@@ -87,7 +88,7 @@ export class ResponseRules {
 /** Throws for invalid headers of the app, for which Node would throw later. Then the backend would be blamed. */
 function assertSendable(headers: ChangeableResponse['headers']): void {
   for (const [name, value] of Object.entries(headers)) {
-    if (value === undefined || (TOKEN.test(name) && [value].flat().every((one) => isHeaderValue(one)))) continue;
+    if (value === undefined || (TOKEN.test(name) && [value].flat().every((one) => HEADER_VALUE.test(one)))) continue;
     throw new GatewayError(
       'ERR_EXPRESSWAY_CALLBACK',
       `response.change() made the header ${JSON.stringify(name)} one that cannot be sent`,

@@ -5,7 +5,7 @@ import { type BackendProtocol, backendConnector } from './all-connections.ts';
 import { type BackendTlsOptions, connectorTls, proofOf } from './backend-tls.ts';
 import { failureCause } from './failure.ts';
 import { Http2Connections } from './http2-connections.ts';
-import { http2Probe } from './http2-probe.ts';
+import { checkHeaders, http2Probe } from './http2-probe.ts';
 import { buildConnector, Client, request } from './undici.ts';
 
 /** Bytes of a response body that a check reads. */
@@ -37,7 +37,7 @@ export function connectionProbe(tls: BackendTlsOptions, timeoutMs: number, proto
 
 async function probe(
   { origin, authority, serverName }: Backend,
-  { path, timeoutMs, signal }: ProbeOptions,
+  { path, headers: given, timeoutMs, signal }: ProbeOptions,
   tls: BackendTlsOptions,
 ): Promise<ProbeAnswer | Error> {
   const client = new Client(origin, {
@@ -50,7 +50,7 @@ async function probe(
   const abort = (): void => void client.destroy(signal.reason);
   signal.addEventListener('abort', abort);
   try {
-    const headers = { host: authority, 'user-agent': 'expressway-health-check' };
+    const headers = checkHeaders(authority, given);
     const proof = proofOf(tls.serverName ?? serverName);
     const { statusCode, body } = await request(client, { path, method: 'GET', headers, reset: true, ...proof });
     return { status: statusCode, content: await beginning(body) } satisfies ProbeAnswer;

@@ -12,15 +12,22 @@ const EVERY_SERVICE = Buffer.alloc(5);
 /** A message that says SERVING. */
 const SERVING = Buffer.from([0, 0, 0, 0, 2, 8, 1]);
 
+/** The headers of a health check, with names in lower case. */
+export const checkHeaders = (authority: string, given: ProbeOptions['headers']): Record<string, string> => ({
+  host: authority,
+  'user-agent': 'expressway-health-check',
+  ...Object.fromEntries(Object.entries(given).map(([name, value]) => [name.toLowerCase(), value])),
+});
+
 /** Sends one health check over HTTP/2: a GET, or a gRPC call if the path is that of gRPC's health checks. */
 export function http2Probe(
   connections: Connections,
   { authority }: Backend,
-  { path, signal }: Pick<ProbeOptions, 'path' | 'signal'>,
+  { path, headers: given, signal }: Pick<ProbeOptions, 'path' | 'headers' | 'signal'>,
   maxBodyBytes: number,
 ): Promise<ProbeAnswer | Error> {
   const isCall = path === GRPC_CHECK;
-  const headers = ['host', authority, 'user-agent', 'expressway-health-check'];
+  const headers = Object.entries(checkHeaders(authority, given)).flat();
   if (isCall) headers.push('content-type', 'application/grpc');
   return new Promise((resolve) => {
     const reader = new ResponseBeginning(isCall, maxBodyBytes, resolve);

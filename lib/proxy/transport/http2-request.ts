@@ -2,8 +2,8 @@ import { type ClientHttp2Session, type ClientHttp2Stream, constants, type Outgoi
 import { addAbortSignal, type Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { isGrpc } from '../../core/grpc.ts';
+import { HEADER_VALUE } from '../../core/header-values.ts';
 import { TOKEN } from '../../core/http.ts';
-import { VALUE } from '../request/request-head.ts';
 import type { ResponseFields } from '../response/response-head.ts';
 import type { ResponseHandler } from './connections.ts';
 import { HeadTooLargeError, UnprocessedError } from './failure.ts';
@@ -31,7 +31,7 @@ export function http2Head(origin: URL, { method, path, headers }: Dispatcher.Dis
     const name = lines[i] as string;
     const value = lines[i + 1] as string;
     if (!TOKEN.test(name)) throw new errors.InvalidArgumentError('invalid header name');
-    if (!VALUE.test(value)) throw new errors.InvalidArgumentError('invalid header value');
+    if (!HEADER_VALUE.test(value)) throw new errors.InvalidArgumentError('invalid header value');
     const lowerCase = name.toLowerCase();
     const before = fields[lowerCase];
     fields[lowerCase] = before === undefined ? value : before + (lowerCase === 'cookie' ? '; ' : ', ') + value;
