@@ -14,6 +14,7 @@ import {
   type ServiceRouterOptions,
   serviceRouter,
 } from '../../lib/index.ts';
+import { rawRequest } from '../support/raw-client.ts';
 import { eventually, listen, type RunningServer } from '../support/servers.ts';
 
 const open: { close(): Promise<void> }[] = [];
@@ -297,3 +298,34 @@ describe('cors', () => {
     expect(() => serviceRouter(options)).toThrow(message);
   });
 });
+
+test.each([
+  ['POST /moved', 302],
+  ['POST /fixed', 200],
+  ['POST /none', 404],
+  ['POST /forward', 403],
+  ['POST /basic', 401],
+  ['OPTIONS /a', 204],
+])(
+  '%s with a long body: the response %i closes the connection, so that the rest of the body is not read',
+  async (line, status) => {
+    const service = await started(listen((_req, res) => void res.writeHead(403).end('no')));
+    const url = await gateway({
+      routes: [
+        { path: '/a', service: 'a', cors: { origin: '*' } },
+        { path: '/moved', redirect: { fullPath: '/a' } },
+        { path: '/fixed', respond: { body: 'fixed' } },
+        { path: '/forward', service: 'a', authentication: { forwardAuth: { url: service.url } } },
+        { path: '/basic', service: 'a', authentication: { basic: { users: {} } } },
+      ],
+    });
+    const ask = (length: number) =>
+      rawRequest(
+        Number(new URL(url).port),
+        `${line} HTTP/1.1\r\nHost: a\r\nOrigin: https://b.example\r\nAccess-Control-Request-Method: GET\r\nContent-Length: ${length}\r\n\r\n`,
+      );
+    const [long, none] = [await ask(1_000_000), await ask(0)];
+    expect([long.status, long.field('connection')]).toEqual([status, 'close']);
+    expect([none.status, none.field('connection')]).toEqual([status, 'keep-alive']);
+  },
+);

@@ -6,6 +6,7 @@ import { CORS_HEADERS, canonical, headerName, isIdentityHeader } from '../core/h
 import { TOKEN } from '../core/http.ts';
 import { type Check, type Checks, described, durationMs, oneOf, optional, resolveOptions } from '../core/options.ts';
 import { peerFacts, UNPROVEN } from '../core/peer-facts.ts';
+import { leaveUnread } from '../core/unread-content.ts';
 import { httpUrl } from './auth-checks.ts';
 import { type Authentication, type AuthenticationMiddleware, authenticates, unavailable } from './authentication.ts';
 
@@ -84,16 +85,14 @@ const OF_THE_REQUEST = new Set([
 
 /** Headers of the service's response that concern its connection or its coding. `fetch` has decoded the body. */
 const OF_THE_RESPONSE = new Set([
-  ...[
-    'connection',
-    'content-encoding',
-    'content-length',
-    'keep-alive',
-    'proxy-connection',
-    'trailer',
-    'transfer-encoding',
-    'upgrade',
-  ],
+  'connection',
+  'content-encoding',
+  'content-length',
+  'keep-alive',
+  'proxy-connection',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
 ]);
 
 /**
@@ -220,6 +219,7 @@ async function pass(response: Response, { res, ownsCors }: Exchange): Promise<Au
     );
   // The client may have left, or another middleware may have responded.
   if (res.headersSent || res.destroyed) return { kind: 'responded' };
+  leaveUnread(res);
   writeHead(res, response, body.length, ownsCors);
   res.end(body);
   return { kind: 'responded' };

@@ -4,6 +4,7 @@ import { GatewayError } from '../core/errors.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import { type Middleware, TOKEN } from '../core/http.ts';
 import { boolean, type Check, described, group, listOf, optional, optionalDurationMs, text } from '../core/options.ts';
+import { leaveUnread } from '../core/unread-content.ts';
 import { either, isList, isText } from './check-forms.ts';
 
 /** Web pages of other origins that may use a route (CORS). The gateway responds to preflight requests itself. */
@@ -79,14 +80,17 @@ export function corsMiddleware(options: CorsOptions, routeMethods: readonly stri
   if (options.allowedHeaders !== undefined) given.allowedHeaders = [...options.allowedHeaders];
   if (options.exposedHeaders !== undefined) given.exposedHeaders = [...options.exposedHeaders];
   if (options.maxAgeMs !== undefined) given.maxAge = Math.floor(options.maxAgeMs / 1_000);
-  const preflight = loadCors()(given) as Middleware;
+  const cors = loadCors()(given) as Middleware;
   return {
-    preflight,
+    preflight(req, res, next) {
+      leaveUnread(res);
+      cors(req, res, next);
+    },
     actual(req, res, next) {
       exchangeOf(req, res).ownsCors = true;
       // The package treats every OPTIONS request as a preflight request.
       const asked = req.method === 'OPTIONS' ? Object.create(req, { method: { value: 'GET' } }) : req;
-      preflight(asked, res, next);
+      cors(asked, res, next);
     },
   };
 }

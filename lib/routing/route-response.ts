@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
 import { type Check, group, integer, oneOf, optional, text } from '../core/options.ts';
+import { leaveUnread } from '../core/unread-content.ts';
 import { responseHeaders } from '../proxy/header-rules.ts';
 import { anyText, without } from './check-forms.ts';
 import { onePath, pathCheck, rewriteTarget } from './rewrite.ts';
@@ -77,6 +78,7 @@ export function redirects(redirect: RedirectOptions, prefix: string): Middleware
     const target = mount + rewriteTarget(path, prefix, redirect);
     // Without a host (HTTP/1.0), the URL is relative. Two slashes in front would name a host.
     const location = host === '' ? target.replace(/^[/\\]+/, '/') : `${scheme}://${authority}${target}`;
+    leaveUnread(res);
     res.writeHead(redirect.status ?? 302, { Location: location, 'Content-Length': 0 }).end();
   };
 }
@@ -91,6 +93,7 @@ export function responds({ status = 200, headers = {}, body = '' }: FixedRespons
     if (content.length > 0) res.setHeader('Content-Type', 'text/plain; charset=utf-8');
     for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
     res.statusCode = status;
+    leaveUnread(res);
     res.end(bodyless ? undefined : content);
   };
 }
