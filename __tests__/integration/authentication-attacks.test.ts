@@ -117,6 +117,9 @@ describe('a client that claims an identity on a route without authentication', (
     ['basic', { basic: { users: {}, consumerHeader: 'x-who' } }, 'x-who'],
     ['jwt', { jwt: { secret: SECRET, claimHeaders: { 'X-User': 'sub' } } }, 'x-user'],
     ['clientCert', { clientCert: { headers: { 'x-certified': 'subject' } } }, 'x-certified'],
+    ['clientCert without options', { clientCert: {} }, 'x-client-cert-subject'],
+    ['the certificate itself', { clientCert: {} }, 'client-cert'],
+    ['its chain', { clientCert: { headers: {} } }, 'client-cert-chain'],
     ['forwardAuth', { forwardAuth: { url: confirms, responseHeaders: ['X-Mail'] } }, 'x-mail'],
     ['consumer of forwardAuth', { forwardAuth: { url: confirms, consumerHeader: 'X-Login' } }, 'x-login'],
   ];

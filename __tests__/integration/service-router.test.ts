@@ -98,6 +98,53 @@ function askHost({ url }: Gateway, host: string, path = '/'): Promise<{ status: 
 }
 
 describe('serviceRouter()', () => {
+  test.each<[string, { route?: object; service?: object }]>([
+    ['retry.statuses', { route: { retry: { statuses: undefined } } }],
+    ['retry.attempts', { route: { retry: { attempts: undefined } } }],
+    ['retry.deadlineMs', { route: { retry: { deadlineMs: undefined } } }],
+    ['retry.bufferBytes', { route: { retry: { bufferBytes: undefined } } }],
+    ['response.hideServer', { route: { response: { hideServer: undefined } } }],
+    ['response.headers', { route: { response: { headers: undefined } } }],
+    ['response.rewriteUrls', { route: { rewrite: { prefix: '/' }, response: { rewriteUrls: undefined } } }],
+    ['ambiguousPaths of a service', { service: { ambiguousPaths: undefined } }],
+  ])('%s: undefined works as if it were left out', async (_name, { route, service }) => {
+    const [first, second] = await Promise.all(
+      [503, 503].map((status) =>
+        started(
+          listen((_req, res) => {
+            const headers = { Server: 'x', 'X-Secret': 's', Location: '/there' };
+            res.writeHead(status, headers).end();
+          }),
+        ),
+      ),
+    );
+    const all = {
+      backends: [first?.url ?? '', second?.url ?? ''],
+      retry: { attempts: 1, statuses: [503] },
+      response: { hideServer: true, headers: { remove: ['x-secret'] } },
+    };
+    const responses = async (options: object, own: object) => {
+      const events = new GatewayEvents();
+      const gw = await gateway({
+        services: { a: { ...all, ...own } },
+        routes: [{ path: '/a', service: 'a', ...options }],
+        ambiguousPaths: 'pass',
+        events,
+      });
+      let attempts = 0;
+      events.on('attemptFailed', () => {
+        attempts += 1;
+      });
+      const { status, headers } = await ask(gw, '/a/%5c', { method: 'PUT', body: 'x' });
+      return [status, attempts, headers.get('server'), headers.get('x-secret'), headers.get('location')];
+    };
+    const leftOut = (options: object) =>
+      Object.fromEntries(
+        Object.entries(options).map(([key, value]) => [key, value && JSON.parse(JSON.stringify(value))]),
+      );
+    expect(await responses(route ?? {}, service ?? {})).toEqual(await responses(leftOut(route ?? {}), {}));
+  });
+
   test('sends each request to the service of its route, by the path that it forwards', async () => {
     const [users, shop] = [await backend('users'), await backend('shop')];
     const gw = await gateway({

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import { CORS_HEADERS } from '../core/header-names.ts';
 import type { Middleware, Next } from '../core/http.ts';
+import { withoutUndefined } from '../core/options.ts';
 import type { RouteForwarding } from '../proxy/proxy-parts.ts';
 import type { SharedProxy } from '../proxy/round-robin-proxy.ts';
 import { sessions } from '../proxy/session-persistence.ts';
@@ -57,10 +58,11 @@ function ownForwarding(options: RouteOptions): RouteForwarding | undefined {
     Object.assign(own, { responseTimeoutMs: Number.POSITIVE_INFINITY, idleTimeoutMs: Number.POSITIVE_INFINITY });
   if (maxBodyBytes !== undefined) own.maxBodyBytes = maxBodyBytes;
   const movesUrls = rewrite?.prefix !== undefined || rewrite?.hostname !== undefined;
-  if (response !== undefined || movesUrls) own.response = { ...(movesUrls && { rewriteUrls: true }), ...response };
+  if (response !== undefined || movesUrls)
+    own.response = { ...(movesUrls && { rewriteUrls: true }), ...withoutUndefined(response ?? {}) };
   // The gateway sends the CORS headers itself.
   if (cors !== undefined) own.removedHeaders = CORS_HEADERS;
-  if (retry !== undefined) own.retry = retry;
+  if (retry !== undefined) own.retry = withoutUndefined(retry);
   if (maxInFlight > 0 || maxInFlightPerClient > 0) own.caps = { maxInFlight, maxInFlightPerClient };
   return Object.keys(own).length === 0 ? undefined : own;
 }

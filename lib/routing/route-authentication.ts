@@ -72,7 +72,9 @@ export function identityHeadersOf({ jwt, apiKey, basic, clientCert, forwardAuth:
     ...[apiKey, basic].flatMap((one) =>
       one === undefined ? [] : (one.consumerHeader ?? apiKeyAuthDefaults.consumerHeader),
     ),
-    ...Object.keys(clientCert?.headers ?? {}),
+    ...(clientCert === undefined
+      ? []
+      : ['client-cert-chain', ...Object.keys(clientCert.headers ?? clientCertAuthDefaults.headers)]),
     ...[forward?.responseHeaders ?? [], forward?.consumerHeader ?? []].flat(),
   ].filter((name) => !CREDENTIALS.has(name.toLowerCase()));
 }

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { CircuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
+import { withoutUndefined } from '../core/options.ts';
 import { type RoundRobinProxy, type SharedProxy, sharedProxy } from '../proxy/round-robin-proxy.ts';
 import { dropsClaimedIdentity } from './claimed-identity.ts';
 import { type Declaration, type ServiceOptions, serviceRouterDefaults } from './declaration.ts';
@@ -108,7 +109,7 @@ export class RoutesInUse {
       const { ambiguousPaths = serviceRouterDefaults.ambiguousPaths } = declaration;
       for (const [name, own] of Object.entries(declaration.services)) {
         // Services must not reject paths that the router lets pass.
-        const options = { ambiguousPaths, ...own };
+        const options = { ambiguousPaths, ...withoutUndefined(own) };
         this.#kept.services.get(name, options, () => sharedProxy({ ...options, name, events: shared.events }));
       }
       const services = new Map([...this.#kept.services.all].map(([name, { running }]) => [name, running]));
