@@ -279,7 +279,8 @@ describe('sticky', () => {
     const { url } = await gateway({ backends: urls(await named(1)), loadBalancing: sticky }, (app) =>
       app.set('trust proxy', 'loopback'),
     );
-    expect((await ask(url, { 'x-forwarded-proto': 'https' })).cookies[0]).toMatch(/; Secure$/);
+    for (const scheme of ['https', 'wss'])
+      expect((await ask(url, { 'x-forwarded-proto': scheme })).cookies[0]).toMatch(/; Secure$/);
     expect((await ask(url)).cookies[0]).not.toMatch(/Secure/);
   });
 });

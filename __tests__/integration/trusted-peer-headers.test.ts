@@ -114,6 +114,24 @@ test.each([
 });
 
 test.each([
+  ['https', 'on', '443'],
+  ['wss', 'on', '443'],
+  ['http', 'off', '80'],
+  ['ws', 'off', '80'],
+])(
+  'the scheme %s, with which proxies such as Traefik name WebSockets too: TLS is %s, and the port %s',
+  async (scheme, tls, port) => {
+    const lines = ['X-Forwarded-Port: 1', 'X-Forwarded-Ssl: x', 'Front-End-Https: x'];
+    const field = await passedOn('both', lines, { said: [`X-Forwarded-Proto: ${scheme}`] });
+    expect([field('x-forwarded-port'), field('x-forwarded-ssl'), field('front-end-https')]).toEqual([
+      [port],
+      [tls],
+      [tls],
+    ]);
+  },
+);
+
+test.each([
   ['X-Forwarded-Proto: javascript', 'http', 'gw.example'],
   ['X-Forwarded-Proto: https://evil.example/?', 'http', 'gw.example'],
   ['X-Forwarded-Proto: HTTPS', 'https', 'gw.example'],

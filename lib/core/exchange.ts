@@ -190,6 +190,11 @@ export class Exchange {
     return scheme !== undefined && SCHEME.test(scheme) ? scheme : schemeOf(this.req.socket);
   }
 
+  /** Whether the client used TLS. */
+  get isSecure(): boolean {
+    return this.scheme === 'https' || this.scheme === 'wss';
+  }
+
   #closed(): void {
     this.settle(observed(this));
     try {

@@ -69,10 +69,8 @@ function factOf(fact: Exclude<Fact, 'address'>, exchange: Exchange, host: string
     case 'scheme':
       return exchange.scheme;
     case 'tls':
-      return exchange.scheme === 'https' ? 'on' : 'off';
+      return exchange.isSecure ? 'on' : 'off';
     case 'port':
-      return /:(\d+)$/.exec(exchange.forwardedHost || host || '')?.[1] ?? defaultPort(exchange.scheme);
+      return /:(\d+)$/.exec(exchange.forwardedHost || host || '')?.[1] ?? (exchange.isSecure ? '443' : '80');
   }
 }
-
-const defaultPort = (scheme: string): string => (scheme === 'https' ? '443' : '80');

@@ -120,7 +120,7 @@ export class StickyCookie implements SelectionPolicy {
     const { res } = exchange;
     // Too late for a cookie.
     if (res.headersSent) return;
-    const secure = this.#mustBeSecure || exchange.scheme === 'https' ? '; Secure' : '';
+    const secure = this.#mustBeSecure || exchange.isSecure ? '; Secure' : '';
     const line = `${this.#cookie}=${this.#tokens.valueFor(backend)}${this.#attributes}${secure}`;
     // The backend of an earlier attempt may have left its own cookie.
     const others = [res.getHeader('Set-Cookie') ?? []].flat().filter((other) => !this.#isOwn(String(other)));
