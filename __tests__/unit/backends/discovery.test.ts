@@ -56,6 +56,13 @@ describe('dns://', () => {
     expect(backends()).toEqual(['[fd00::1]']);
   });
 
+  test('an address of the other family, with a zone, or that is none is ignored: a resolver of the app may have all of them', async () => {
+    const all = ['10.0.0.1', 'fd00::1', 'fe80::1%eth0', 'api', '', undefined as never];
+    resolver.records.set('api', { a: all, aaaa: all });
+    await follow(['dns://api:80']);
+    expect(said).toEqual(['changed 10.0.0.1 [fd00::1]']);
+  });
+
   test('order and duplicates in a DNS response change nothing', async () => {
     resolver.records.set('api', { a: ['10.0.0.2', '10.0.0.1', '10.0.0.2'] });
     await follow(['dns://api:80']);

@@ -88,8 +88,8 @@ export class Lookup {
   async #addresses(name: string, before = NO_ADDRESSES): Promise<Addresses> {
     const { family } = this.#options;
     const [v4, v6] = await Promise.all([
-      family === 6 ? [] : this.#family(() => this.#resolver.resolve4(name, { ttl: true })),
-      family === 4 ? [] : this.#family(() => this.#resolver.resolve6(name, { ttl: true })),
+      family === 6 ? [] : this.#family(4, () => this.#resolver.resolve4(name, { ttl: true })),
+      family === 4 ? [] : this.#family(6, () => this.#resolver.resolve6(name, { ttl: true })),
     ]);
     // A name may have no address of one family. No address at all is more likely a mistake, and would leave no backend.
     const nothing = (v4 ?? []).length + (v6 ?? []).length === 0;
@@ -98,12 +98,17 @@ export class Lookup {
   }
 
   /** `undefined` when DNS failed; an empty list when there is no such address. */
-  async #family(question: () => Promise<readonly AddressRecord[]>): Promise<readonly string[] | undefined> {
+  async #family(
+    version: 4 | 6,
+    question: () => Promise<readonly AddressRecord[]>,
+  ): Promise<readonly string[] | undefined> {
     try {
       const records = await this.#ask(question);
       for (const { ttl } of records) if (ttl >= 0) this.#ttlMs = Math.min(this.#ttlMs, ttl * 1_000);
+      // A resolver of the app may have addresses of the other family, or with a zone, which no URL can have.
+      const usable = records.filter(({ address }) => isIP(address) === version && !address.includes('%'));
       // Sorted, because name servers rotate their lists.
-      return [...new Set(records.map(({ address }) => address).filter((address) => isIP(address) > 0))].sort();
+      return [...new Set(usable.map(({ address }) => address))].sort();
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'ENODATA' || code === 'ENOTFOUND') return [];
@@ -156,7 +161,7 @@ const SMALL_CHANCE = 0.01;
 
 /** The root name means that there is no such service (RFC 2782). */
 export function namesServer({ name, port }: ServerRecord): boolean {
-  return name !== '' && name !== '.' && port >= 1 && port <= 65_535;
+  return name !== '' && name !== '.' && Number.isInteger(port) && port >= 1 && port <= 65_535;
 }
 
 /**
