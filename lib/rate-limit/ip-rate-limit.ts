@@ -126,8 +126,8 @@ class Limiter {
   readonly #events: GatewayEvents;
   readonly #retired = new Map<LimitsInForce, NodeJS.Timeout>();
   #current: LimitsInForce;
-  /** Counts the calls of `replace()`: the last one decides. */
-  #replacements = 0;
+  /** Counts the calls of `setLimits()` and `apply()`: the last one decides. */
+  #changes = 0;
   #isClosed = false;
 
   constructor(settings: IpRateLimitSettings, events: GatewayEvents) {
@@ -141,11 +141,11 @@ class Limiter {
 
   replace(settings: IpRateLimitSettings): void {
     if (this.#isClosed) throw new GatewayError('ERR_EXPRESSWAY_CLOSED', 'setLimits: the limiter is closed');
-    this.#replacements += 1;
-    const own = this.#replacements;
+    this.#changes += 1;
+    const own = this.#changes;
     const next = new LimitsInForce(settings, this.#events);
     if (next.meter.ready === undefined) this.#takeOver(next);
-    else void next.meter.ready().then(() => (own === this.#replacements ? this.#takeOver(next) : next.meter.close()));
+    else void next.meter.ready().then(() => (own === this.#changes ? this.#takeOver(next) : next.meter.close()));
   }
 
   async prepare(settings: IpRateLimitSettings): Promise<PreparedLimits> {
@@ -163,6 +163,7 @@ class Limiter {
   }
 
   #takeOver(next: LimitsInForce): void {
+    this.#changes += 1;
     if (this.#isClosed) {
       void next.meter.close();
       return;

@@ -132,6 +132,18 @@ describe('setLimits() with Redis', () => {
     expect(limiter.mode).toBe('open');
   });
 
+  test('apply() is such a call, too: limits that setLimits() was given before and that are not in force yet are dropped', async () => {
+    await jest.advanceTimersByTimeAsync(0);
+    const preparing = limiter.prepareLimits({ algorithm: 'fixed-window', onStoreError: 'open' });
+    await jest.advanceTimersByTimeAsync(400);
+    limiter.setLimits({ algorithm: 'fixed-window', onStoreError: 'closed' });
+    (await preparing).apply();
+    await jest.advanceTimersByTimeAsync(400);
+    expect(meters()).toBe(2);
+    client.lose();
+    expect(limiter.mode).toBe('open');
+  });
+
   test('once closed, the limiter holds its client no more: neither now, nor by limits that are not in force yet', async () => {
     await jest.advanceTimersByTimeAsync(0);
     limiter.setLimits({ algorithm: 'fixed-window' });
