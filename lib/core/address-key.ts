@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import { foldAddress, isInside } from './connection.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -9,8 +10,7 @@ export const CLIENT_NETWORK_BITS = 56;
  * of an inside network count by address: they are proxies and services rather than strangers. `undefined` for a text that is no address.
  */
 export function clientNetwork(address: string): string | undefined {
-  const isInsideV6 = !address.includes('.') && isInside(address);
-  return isInsideV6 ? address : addressKey(address, CLIENT_NETWORK_BITS);
+  return isInside(address) && isIPv6(address) ? address : addressKey(address, CLIENT_NETWORK_BITS);
 }
 
 /** The same for the client of a request. One whose proxy forwards no address counts as that proxy. */

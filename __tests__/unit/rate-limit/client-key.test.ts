@@ -88,6 +88,10 @@ test.each([
   ['fe80::1%eth0', 'fe80::1%eth0'],
   ['::1', '::1'],
   ['unknown', undefined],
+  ['fdxy', undefined],
+  ['fc', undefined],
+  ['fe80::1::2', undefined],
+  ['127.example', undefined],
 ])('caps count %s as %s', (address, client) => {
   expect(clientNetwork(address)).toBe(client);
 });
