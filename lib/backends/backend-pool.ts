@@ -137,16 +137,17 @@ export class BackendPool {
   }
 
   /**
-   * Calls `act` for each backend of one origin: under TLS there may be one for each name. `act` may change their weight, as draining
-   * does: the pool then has a new array, because policies copy weights and read them again only from a new array.
+   * Calls `act` for the backend of an origin. It may change the weight, as draining does: the pool then has a new array, because policies
+   * copy weights and read them again only from a new array.
    *
-   * @returns whether there is any.
+   * @returns whether there is such a backend.
    */
-  each(origin: string, act: (backend: Backend) => void): boolean {
-    const found = this.#backends.filter((backend) => backend.origin === origin);
-    for (const backend of found) act(backend);
-    if (found.length > 0) this.#backends = Object.freeze([...this.#backends]);
-    return found.length > 0;
+  change(origin: string, act: (backend: Backend) => void): boolean {
+    const found = this.#backends.find((backend) => backend.origin === origin);
+    if (found === undefined) return false;
+    act(found);
+    this.#backends = Object.freeze([...this.#backends]);
+    return true;
   }
 
   status(): BackendStatus[] {

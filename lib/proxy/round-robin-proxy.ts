@@ -154,7 +154,7 @@ function routeForwarder(parts: ProxyParts, firstRequest: FirstRequest): Middlewa
 function controls(parts: ProxyParts, firstRequest: FirstRequest, copies: Copies): Omit<RoundRobinProxy, 'name'> {
   const { pool, health, membership, connections, queue, budget, events } = parts;
   const operate = (backend: string, act: (backend: Backend) => void): boolean => {
-    const found = pool.each(backend, act);
+    const found = pool.change(backend, act);
     // The number of backends that health may take out depends on the number of backends in use.
     if (found) health.membershipChanged({ added: [], removed: [] });
     queue?.advance();

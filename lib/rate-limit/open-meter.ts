@@ -119,8 +119,13 @@ function fallbackOf(settings: LimiterMeterSettings): Fallback {
   return new LocalFallback(memoryMeter(settings), new Debts(algorithm, settings.quotas), overspending);
 }
 
-function memoryMeter(settings: LimiterMeterSettings): MemoryMeter {
-  const { algorithm, quotas, maxKeys, name } = settings;
+/** Counts in this process. */
+export function memoryMeter({
+  algorithm,
+  quotas,
+  maxKeys,
+  name,
+}: Pick<LimiterMeterSettings, 'algorithm' | 'quotas' | 'maxKeys' | 'name'>): MemoryMeter {
   const onFull = (): void =>
     warn(
       'WARN_EXPRESSWAY_MAX_KEYS',

@@ -67,7 +67,7 @@ class Scene {
   }
 
   hold(index: number, act: 'drain' | 'isolate' | 'restore'): void {
-    this.pool.each(this.#configs[index]?.url.origin as string, (backend) => backend[act]());
+    this.pool.change(this.#configs[index]?.url.origin as string, (backend) => backend[act]());
     this.line.advance();
   }
 

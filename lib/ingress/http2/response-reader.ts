@@ -1,12 +1,8 @@
 /** Receives the parts of a response from a {@link ResponseReader}. */
 export interface ResponseSink {
-  /** An informational response, 100 to 199, or the head of the response. */
+  /** The head of an informational response, 100 to 199. */
   informational(status: number, lines: readonly string[]): void;
-  /**
-   * The head of the response.
-   *
-   * @returns Whether content follows. `false` for a response to HEAD, and when the stream accepts none.
-   */
+  /** The head of the response. */
   head(status: number, lines: readonly string[], framing: ResponseFraming): void;
   /** Bytes of the content, or of the new protocol after a switch. */
   content(bytes: Buffer, isLast: boolean): void;

@@ -117,7 +117,7 @@ export class Copies implements CopyOwner {
   /** Holds a copy until its body is complete. Slow clients take no place at the service meanwhile. */
   #wait(copy: RequestCopy, { maxInFlight }: MirrorLimits): void {
     const [oldest] = this.#waiting;
-    if (this.#waiting.size >= maxInFlight) oldest?.drop('too_many');
+    if (this.#waiting.size >= maxInFlight) oldest?.drop();
     this.#waiting.add(copy);
   }
 

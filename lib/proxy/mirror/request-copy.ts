@@ -89,9 +89,9 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
     }
   }
 
-  /** Drops a copy that waits for its body. */
-  drop(result: MirrorResult): void {
-    this.#end(result);
+  /** Drops a copy that waits for its body, to make room for another one. */
+  drop(): void {
+    this.#end('too_many');
   }
 
   /** Aborts the copy. */

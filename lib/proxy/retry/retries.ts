@@ -27,7 +27,7 @@ export class Retries {
     return this.isIdempotent ? this.#settings.bufferBytes : 0;
   }
 
-  /** Milliseconds until the deadline. They never increase, even if the wall clock is set back. */
+  /** Milliseconds until the deadline. If the wall clock is set back, not more than the whole time. */
   get remainingMs(): number {
     return Math.min(this.#settings.deadlineMs, this.#startedAt + this.#settings.deadlineMs - Date.now());
   }

@@ -1,9 +1,8 @@
-import { warn } from '../../core/warnings.ts';
-import { ALGORITHMS } from '../algorithms/registry.ts';
 import type { RoundTrip } from '../leases/grant.ts';
 import { leastAhead } from '../leases/leasing-store.ts';
-import { MemoryMeter } from '../memory/memory-meter.ts';
+import type { MemoryMeter } from '../memory/memory-meter.ts';
 import type { Claim } from '../meter.ts';
+import { memoryMeter } from '../open-meter.ts';
 import type {
   ChargeQuestion,
   CountedLimiter,
@@ -47,7 +46,7 @@ export function limiterCounter(): LimiterCounter {
     let counted = all.get(id);
     if (counted === undefined) {
       for (const [old, { meter, askedAt }] of all) if (now - askedAt > meter.lifetimeMs) all.delete(old);
-      counted = { meter: meterOf(limiter), leastLimit: leastLimit(limiter), askedAt: now };
+      counted = { meter: memoryMeter(limiter), leastLimit: leastLimit(limiter), askedAt: now };
       all.set(id, counted);
     }
     counted.askedAt = now;
@@ -65,15 +64,6 @@ export function limiterCounter(): LimiterCounter {
       });
     },
   };
-}
-
-function meterOf({ name, algorithm, quotas, maxKeys }: CountedLimiter): MemoryMeter {
-  const onFull = (): void =>
-    warn(
-      'WARN_EXPRESSWAY_MAX_KEYS',
-      `The rate limiter "${name}" counts for ${maxKeys} clients (maxKeys): until some are forgotten, new ones share their limits.`,
-    );
-  return new MemoryMeter({ algorithm: ALGORITHMS[algorithm], quotas, maxKeys, onFull });
 }
 
 const leastLimit = ({ quotas }: CountedLimiter): number =>

@@ -17,6 +17,8 @@ export interface MemoryMeterParts {
 /** Counts in this process. */
 export class MemoryMeter implements LimiterMeter {
   readonly mode: LimiterMode = 'memory';
+  /** Milliseconds without a hit after which a client's records have expired. */
+  readonly lifetimeMs: number;
   readonly #algorithm: Algorithm;
   /** The quotas of all gateways together. */
   readonly #whole: readonly Quota[];
@@ -35,8 +37,9 @@ export class MemoryMeter implements LimiterMeter {
       told = true;
     };
     // At least one window: that is how long a bucket of 1, the smallest part of a limit, takes to refill.
-    const lifetimeMs = (quota: Quota): number => Math.max(quota.windowMs, algorithm.lifetimeMs(quota));
-    this.#tables = quotas.map((quota) => new ClientTable(lifetimeMs(quota), maxKeys, tellOnce));
+    const lifetimesMs = quotas.map((quota) => Math.max(quota.windowMs, algorithm.lifetimeMs(quota)));
+    this.lifetimeMs = Math.max(...lifetimesMs);
+    this.#tables = lifetimesMs.map((lifetimeMs) => new ClientTable(lifetimeMs, maxKeys, tellOnce));
     this.#views = quotas.map(() => new ClientRecord(0));
   }
 
@@ -106,11 +109,6 @@ export class MemoryMeter implements LimiterMeter {
       const cost = fitting + Math.max(0, Math.min(over[i] ?? 0, left - fitting + this.#algorithm.most(quota)));
       if (cost > 0) this.#spend(record, view, cost, quota);
     }
-  }
-
-  /** Milliseconds without a hit after which a client's records have expired. */
-  get lifetimeMs(): number {
-    return Math.max(...this.#whole.map((quota) => Math.max(quota.windowMs, this.#algorithm.lifetimeMs(quota))));
   }
 
   /** Sets how many gateways count by themselves: each keeps to its part of each limit, at least 1. */
