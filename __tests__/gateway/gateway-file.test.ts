@@ -200,7 +200,7 @@ errors:
 routes:
   - path: /
     service: users
-    authentication: { apiKey: { keys: /none/keys.json } }
+    authentication: { apiKey: { keys: none/keys.json } }
   - { path: /usr, service: usres }
 `;
     const name = join(folder, 'gateway.yaml');
@@ -208,9 +208,9 @@ routes:
     expect(problems(text, {}, name)).toEqual([
       `gateway.yaml:4:15 authentication.partners.apiKey: keys "./keys.json" cannot be read: no such file: did you mean ${file('keys.json')}?`,
       `gateway.yaml:6:3 errors: html "${file('paeg.html')}" cannot be read: no such file: did you mean ${file('page.html')}?`,
-      `gateway.yaml:7:12 errors: pages.404 "/none/404.html" cannot be read: no such file (in ${process.cwd()})`,
+      `gateway.yaml:7:12 errors: pages.404 "/none/404.html" cannot be read: no such file`,
       `gateway.yaml:7:33 errors.pages: "600" must be a status or a cause of the gateway's own responses`,
-      `gateway.yaml:11:33 routes[0].authentication.apiKey: keys "/none/keys.json" cannot be read: no such file (in ${process.cwd()})`,
+      `gateway.yaml:11:33 routes[0].authentication.apiKey: keys "none/keys.json" cannot be read: no such file (in ${process.cwd()})`,
       'gateway.yaml:12:19 routes[1]: service must name one of services: there is no service "usres": did you mean "users"?',
     ]);
   });

@@ -95,7 +95,9 @@ describe('SIGHUP and the configuration', () => {
       expect(await reload({ ...good, ...one })).toMatch(/"problems":\[".*"msg":"reload refused: nothing changed"/);
     }
     writeFileSync(join(folder, 'none.pem'), 'nothing of use');
-    expect(await reload({ ...good, BACKEND_CA: join(folder, 'none.pem') })).toMatch(/ca has no certificate in it/);
+    expect(await reload({ ...good, BACKEND_CA: join(folder, 'none.pem') })).toMatch(
+      /BACKEND_CA .*none\.pem: has no certificate in PEM form/,
+    );
     expect((await ask(url)).json.backend).toBe('one');
     expect(await remaining(url)).toBe('8');
     expect(proc.stdout).not.toContain('"level":"debug"');

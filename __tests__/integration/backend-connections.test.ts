@@ -78,7 +78,7 @@ describe('setTls()', () => {
     ['an empty authority', { ca: '' }, /ca must be the text of a PEM file, or a Buffer of it/],
     ['an empty one among several', { ca: [cert, ''] }, /ca must be the text of a PEM file/],
     ['a number as authority', { ca: [7] }, /ca must be the text of a PEM file/],
-    ['a path', { ca: '/etc/ca.pem' }, /ca has no certificate in it: give the text of a PEM file, not its path/],
+    ['a path', { ca: '/etc/ca.pem' }, /ca has no certificate in PEM form: give the text of a PEM file, not its path/],
     ['an empty certificate', { cert: '', key }, /cert must be/],
     ['a certificate without key', { cert }, /cert and key must be given together/],
     ['a key without certificate', { key }, /cert and key must be given together/],

@@ -37,6 +37,18 @@ const lines = (out: string, block: number) =>
   (out.split('\n\n')[block] ?? '').split('\n').map((line) => line.trim().replace(/ {2,}/g, ' | '));
 
 describe('expressway check', () => {
+  test('checks the files that the declaration names', async () => {
+    const keys = join(folder, 'keys.json');
+    const text = `services: { a: { backends: [http://a] } }
+routes: [{ service: a, authentication: { apiKey: { keys: ${keys} } } }]
+`;
+    expect(await check(written(text))).toMatchObject({ code: 1, err: expect.stringContaining('no such file') });
+    writeFileSync(keys, '[{"sha256": 7}]');
+    expect(await check(written(text))).toMatchObject({ code: 1, err: expect.stringContaining(`keys "${keys}"`) });
+    writeFileSync(keys, '[]');
+    expect(await check(written(text))).toMatchObject({ code: 0 });
+  });
+
   test('prints the routes of the example in matching order', async () => {
     const { code, out, err } = await check(EXAMPLE);
     expect([code, err]).toEqual([0, '']);

@@ -195,7 +195,7 @@ describe('expressway doctor', () => {
         BACKENDS,
         BACKEND_CA: join(folder, 'none.pem'),
       });
-      expect(missing.said).toEqual([expect.stringMatching(/^fail BACKEND_CA .* cannot be read: ENOENT/)]);
+      expect(missing.said).toEqual([expect.stringMatching(/^fail BACKEND_CA .* cannot be read: no such file/)]);
       const plain = await answering(200);
       const mixed = await examine('backends', { BACKENDS: plain.url.replace('http', 'https') });
       expect(mixed.found[0]?.fix).toContain('http and https may be mixed up');

@@ -237,7 +237,7 @@ test.each<[string, (options: object) => unknown, object, string]>([
     'the path of a PEM file',
     MAKERS.BackendTlsOptions as never,
     { ca: './ca.pem' },
-    'ca has no certificate in it: give the text of a PEM file, not its path',
+    'ca has no certificate in PEM form: give the text of a PEM file, not its path',
   ],
   [
     'proxies that are none',

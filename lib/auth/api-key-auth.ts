@@ -12,6 +12,7 @@ import {
   optional,
   resolveOptions,
 } from '../core/options.ts';
+import { readFailure } from '../core/read-failure.ts';
 import { shownValue } from '../core/shown-value.ts';
 import { thrown, warn } from '../core/warnings.ts';
 import {
@@ -246,12 +247,7 @@ class ApiKeyFile {
       list = JSON.parse(readFileSync(this.#path, 'utf8'));
     } catch (error) {
       // The message of a JSON syntax error contains a part of the file.
-      const reason =
-        error instanceof SyntaxError
-          ? 'it is not JSON'
-          : (error as NodeJS.ErrnoException).code === 'ENOENT'
-            ? 'no such file'
-            : ((error as NodeJS.ErrnoException).code ?? 'it cannot be read');
+      const reason = error instanceof SyntaxError ? 'it is not JSON' : readFailure(error as Error);
       const text = `keys ${shownValue(this.#path)} cannot be read: ${reason}`;
       throw new OptionsError('apiKeyAuth', [{ path: ['keys'], text }]);
     }

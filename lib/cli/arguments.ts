@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type ParseArgsConfig, parseArgs, parseEnv } from 'node:util';
 import { closestWord } from '../core/closest-word.ts';
+import { readFailure } from '../core/read-failure.ts';
 import { InputError, UsageError } from './command.ts';
 
 /**
@@ -50,8 +51,7 @@ export function readEnvFile(path: string): void {
   try {
     bytes = readFileSync(path);
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new InputError(`cannot read ${path}: ${code === 'ENOENT' ? 'no such file' : message}`, { cause: error });
+    throw new InputError(`cannot read ${path}: ${readFailure(error as Error)}`, { cause: error });
   }
   // Editors on Windows write them. Node would not know the first variable, or any.
   if (BYTE_ORDER_MARK.test(bytes.toString('latin1', 0, 3))) {

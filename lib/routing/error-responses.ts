@@ -15,8 +15,9 @@ import {
   resolveOptions,
 } from '../core/options.ts';
 import type { ErrorBody } from '../core/problem.ts';
+import { readFailure } from '../core/read-failure.ts';
 import { shownValue } from '../core/shown-value.ts';
-import { thrown, warnOfThrow } from '../core/warnings.ts';
+import { warnOfThrow } from '../core/warnings.ts';
 import { either, isText } from './check-forms.ts';
 
 /** Facts for an error page. */
@@ -163,9 +164,7 @@ function pageOf(name: string, given: string | ErrorPage): ErrorPage {
   try {
     text = readFileSync(given, 'utf8');
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const reason = code === 'ENOENT' ? 'no such file' : (code ?? thrown(error));
-    const text = `${name} ${shownValue(given)} cannot be read: ${reason}`;
+    const text = `${name} ${shownValue(given)} cannot be read: ${readFailure(error as Error)}`;
     throw new OptionsError('errors', [{ path: name.split('.'), text }]);
   }
   return (facts) =>

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { authorityOf } from '../../backends/backend.ts';
 import type { BackendConfig } from '../../backends/backend-url.ts';
 import { isOwnAddress } from '../../backends/own-address.ts';
@@ -51,7 +50,7 @@ export const backends: Check = {
   name: 'backends',
   async run(patient) {
     const { backends: list, problems } = await configuredBackends(patient);
-    const options = probeOptions(patient.config);
+    const options = await probeOptions(patient.config);
     if (typeof options === 'string') return [failure(options)];
     const findings: Finding[] = [...problems];
     for (let i = 0; i < list.length; i += AT_A_TIME) {
@@ -62,16 +61,15 @@ export const backends: Check = {
   },
 };
 
-/** Gives an error text if a file cannot be read. */
-function probeOptions({ backendTls, backendProtocol, connectTimeoutMs, healthCheck }: Config): CommonOptions | string {
-  const tls: Record<string, Buffer> = {};
-  for (const [name, file] of Object.entries(backendTls)) {
-    if (file === undefined) continue;
-    try {
-      tls[name] = readFileSync(file);
-    } catch (error) {
-      return `BACKEND_${name.toUpperCase()} ${file} cannot be read: ${(error as NodeJS.ErrnoException).code}`;
-    }
+/** Gives an error text if the files for TLS cannot be used. */
+async function probeOptions(config: Config): Promise<CommonOptions | string> {
+  const { backendTls, backendProtocol, connectTimeoutMs, healthCheck } = config;
+  const { readBackendTls } = await import('../../gateway/config/tls-files.ts');
+  let tls: object;
+  try {
+    tls = readBackendTls(backendTls);
+  } catch (error) {
+    return (error as Error).message;
   }
   // The doctor speaks HTTP/1.1: of a backend over HTTP/2 it sees whether it can be reached.
   const path = backendProtocol === 'http2' ? undefined : healthCheck.path;

@@ -1,8 +1,9 @@
 import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
+import { authoritiesIn } from '../../core/pem.ts';
 import { problemsOf } from '../start-error.ts';
-import { readPemFile, type TlsFiles, TlsFilesError } from './tls-files.ts';
+import { pairProblem, readPemFile, type TlsFiles, TlsFilesError } from './tls-files.ts';
 
 /** Facts about a certificate, for logs and problems. */
 export interface CertificateFacts {
@@ -139,22 +140,13 @@ export function readCertificates(files: readonly TlsFiles[], clientCa?: string):
   );
 }
 
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs;
-
-/** Node ignores what it cannot read in such a file: then no client could prove anything. */
 function readAuthorities(file: string): ClientAuthorities {
   const pem = readPemFile('TLS_CLIENT_CA', file);
-  const texts = pem.toString('latin1').match(PEM_CERTIFICATE) ?? [];
-  if (texts.length === 0) throw new TlsFilesError([`TLS_CLIENT_CA ${file}: has no certificate in PEM form`]);
-  let facts: readonly CertificateFacts[];
-  try {
-    facts = texts.map((text) => {
-      const { subject, validTo } = new X509Certificate(text);
-      return { file, names: [], subject: oneLine(subject), expiresAt: Date.parse(validTo), isAwaited: false };
-    });
-  } catch (error) {
-    throw new TlsFilesError([`TLS_CLIENT_CA ${file}: ${(error as Error).message}`]);
-  }
+  const found = authoritiesIn(pem);
+  if ('text' in found) throw new TlsFilesError([`TLS_CLIENT_CA ${file}: ${found.text}`]);
+  const facts = found.certificates.map(({ subject, validTo }) => {
+    return { file, names: [], subject: oneLine(subject), expiresAt: Date.parse(validTo), isAwaited: false };
+  });
   if (facts.every(({ expiresAt }) => expiresAt < Date.now())) {
     throw new TlsFilesError([`TLS_CLIENT_CA ${file}: all of its certificates have expired`]);
   }
@@ -163,11 +155,8 @@ function readAuthorities(file: string): ClientAuthorities {
 
 function readCertificate({ cert: file, key: keyFile, isAwaited = false }: TlsFiles): Certificate {
   const [cert, key] = [readPemFile('TLS_CERT', file), readPemFile('TLS_KEY', keyFile)];
-  try {
-    createSecureContext({ cert, key });
-  } catch (error) {
-    throw new TlsFilesError([`TLS_CERT ${file} with TLS_KEY ${keyFile}: ${(error as Error).message}`]);
-  }
+  const fault = pairProblem('TLS', { cert: file, key: keyFile }, { cert, key });
+  if (fault !== undefined) throw new TlsFilesError([fault]);
   const { subject, subjectAltName, validTo } = new X509Certificate(cert);
   const expiresAt = Date.parse(validTo);
   const names = namesIn(subjectAltName ?? '');

@@ -1,4 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
+import { authoritiesIn, type PemPair, pairFault } from '../../core/pem.ts';
+import { readFailure } from '../../core/read-failure.ts';
 import type { BackendTlsOptions } from '../../index.ts';
 import { StartError } from '../start-error.ts';
 
@@ -27,23 +29,42 @@ export class TlsFilesError extends StartError {}
 export function readPemFile(name: string, path: string): Buffer {
   try {
     // Reading a pipe without a writer would never end.
-    if (statSync(path).isFIFO()) throw Object.assign(new Error(), { code: 'it is a pipe' });
+    if (statSync(path).isFIFO()) throw new Error('it is a pipe');
     return readFileSync(path);
   } catch (error) {
-    throw new TlsFilesError([`${name} ${path}: cannot be read: ${(error as NodeJS.ErrnoException).code}`]);
+    throw new TlsFilesError([`${name} ${path}: cannot be read: ${readFailure(error as Error)}`]);
   }
 }
 
 /**
- * Options of the proxy for backends over https. The proxy checks whether the files can be used.
+ * Why a certificate and its key cannot be used, with the variable and the file to correct.
+ *
+ * @param prefix That of the variables, like `TLS` for `TLS_CERT` and `TLS_KEY`.
+ */
+export function pairProblem(prefix: string, files: TlsFiles, pair: PemPair): string | undefined {
+  const fault = pairFault(pair);
+  if (fault === undefined) return undefined;
+  const [cert, key] = [`${prefix}_CERT ${files.cert}`, `${prefix}_KEY ${files.key}`];
+  return `${fault.part === 'cert' ? cert : fault.part === 'key' ? key : `${cert} with ${key}`}: ${fault.text}`;
+}
+
+/**
+ * Options of the proxy for backends over https.
  *
  * @throws {TlsFilesError}
  */
 export function readBackendTls(files: BackendTlsFiles): BackendTlsOptions {
-  const { ca, cert, key } = files;
-  return {
-    ...(ca === undefined ? {} : { ca: readPemFile('BACKEND_CA', ca) }),
-    ...(cert === undefined ? {} : { cert: readPemFile('BACKEND_CERT', cert) }),
-    ...(key === undefined ? {} : { key: readPemFile('BACKEND_KEY', key) }),
-  };
+  const tls: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {};
+  for (const name of ['ca', 'cert', 'key'] as const) {
+    const file = files[name];
+    if (file !== undefined) tls[name] = readPemFile(`BACKEND_${name.toUpperCase()}`, file);
+  }
+  const authorities = tls.ca && authoritiesIn(tls.ca);
+  if (authorities && 'text' in authorities) throw new TlsFilesError([`BACKEND_CA ${files.ca}: ${authorities.text}`]);
+  const { cert, key } = tls;
+  if (cert !== undefined && key !== undefined) {
+    const problem = pairProblem('BACKEND', files as TlsFiles, { cert, key });
+    if (problem !== undefined) throw new TlsFilesError([problem]);
+  }
+  return tls;
 }

@@ -1,16 +1,11 @@
 import { readFile, stat } from 'node:fs/promises';
+import { readFailure } from '../../core/read-failure.ts';
 import type { Config } from './config.ts';
 
 /** Most bytes of a file: far more than a thousand backends or routes need. */
 const MAX_BYTES = 1_048_576;
 
 const LOOK_EVERY_MS = 500;
-
-const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: 'no such file',
-  EACCES: 'this user may not read it',
-  EISDIR: 'it is a directory',
-};
 
 /**
  * Reads a text file of bounded size.
@@ -26,9 +21,8 @@ export async function readBounded(path: string, maxBytes: number = MAX_BYTES): P
     if (found.size > maxBytes) throw new Error(`it is larger than ${maxBytes} bytes`);
     bytes = await readFile(path);
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
-    throw new Error(`cannot be read: ${REASONS[code] ?? message}`, { cause: error });
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    throw new Error(`cannot be read: ${readFailure(error as Error)}`, { cause: error });
   }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { readFailure } from '../../core/read-failure.ts';
 
 export type RedisShape = 'single' | 'cluster' | 'sentinel';
 
@@ -122,7 +123,7 @@ function readTls(parameters: URLSearchParams): RedisTls {
     try {
       tls[part] = readFileSync(file);
     } catch (cause) {
-      throw new Error(`must name a readable file as ${name} (${(cause as NodeJS.ErrnoException).code})`, { cause });
+      throw new Error(`must name a readable file as ${name} (${readFailure(cause as Error)})`, { cause });
     }
   }
   return tls;

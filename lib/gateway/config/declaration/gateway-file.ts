@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, isAbsolute, join } from 'node:path';
 import type * as Yaml from 'yaml';
 import { closestWord } from '../../../core/closest-word.ts';
 import { assertDeclaration, type Declaration, OptionsError, serviceRouterDefaults } from '../../../index.ts';
@@ -166,7 +166,8 @@ const literal = (text: string): string => text.replace(/[^\w]/g, '\\$&');
 /** Finds the file that was probably meant: paths are relative to the working directory, and not to the file that contains them. */
 function meantFile(missing: string, writtenIn: string): string {
   const meant = besideFile(missing, writtenIn) ?? misspelt(missing);
-  return meant === undefined ? ` (in ${process.cwd()})` : `: did you mean ${meant}?`;
+  if (meant !== undefined) return `: did you mean ${meant}?`;
+  return isAbsolute(missing) ? '' : ` (in ${process.cwd()})`;
 }
 
 function besideFile(missing: string, writtenIn: string): string | undefined {

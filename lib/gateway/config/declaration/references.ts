@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
+import { readFailure } from '../../../core/read-failure.ts';
 
 /** The sources of references. */
 export interface References {
@@ -55,8 +56,7 @@ function contentOf(path: string, problems: string[]): string {
     if (found.size > MAX_FILE_BYTES) throw new Error(`larger than ${MAX_FILE_BYTES} bytes`);
     return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    problems.push(`the file ${path} cannot be read: ${code === 'ENOENT' ? 'no such file' : (code ?? message)}`);
+    problems.push(`the file ${path} cannot be read: ${readFailure(error as Error)}`);
     return '';
   }
 }
