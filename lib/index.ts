@@ -167,6 +167,12 @@ export { type MirrorOptions, mirrorDefaults } from './proxy/mirror/mirror-option
 export type { ForwardedMode, ForwardingFields } from './proxy/request/forwarding-headers.ts';
 export { parsedBody } from './proxy/request/parsed-body.ts';
 export type { ReadBody } from './proxy/request/read-body.ts';
+export {
+  type ChangeBodyFunction,
+  type ChangeBodyOptions,
+  changeBody,
+  changeBodyDefaults,
+} from './proxy/response/change-body.ts';
 export type { ChangeableResponse, ChangeFunction, ResponseOptions } from './proxy/response/response-rules.ts';
 export { type RetryAfterOptions, retryAfterDefaults } from './proxy/response/retry-after.ts';
 export { type RetryOptions, retryDefaults } from './proxy/retry/retry-rules.ts';

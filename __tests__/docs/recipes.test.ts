@@ -121,6 +121,24 @@ test('errors in the format of the app', async () => {
   });
 });
 
+test('bodies of responses are changed on two paths', async () => {
+  const bodies: Record<string, [string, string]> = {
+    '/articles/1': ['application/json', '{"name":"a","cost":1}'],
+    '/pages/1': ['text/html', '<a href="http://shop.internal/b">'],
+    '/other': ['text/html', '<a href="http://shop.internal/b">'],
+  };
+  const shop = cleanup.add(
+    await listen((req, res) => {
+      const [type, body] = bodies[req.url ?? ''] ?? ['', ''];
+      res.setHeader('content-type', type).end(body);
+    }),
+  );
+  const example = cleanup.add(runExample('change-body', backendsAt(shop.url)));
+  expect(await text(example.get('/articles/1'))).toBe('{"name":"a"}');
+  expect(await text(example.get('/pages/1'))).toBe('<a href="https://shop.example/b">');
+  expect(await text(example.get('/other'))).toBe('<a href="http://shop.internal/b">');
+});
+
 describe('behind a CDN', () => {
   const limited = { 'limit: 100': 'limit: 2' };
   const statuses = async (replacements: Record<string, string>) => {

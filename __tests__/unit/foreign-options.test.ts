@@ -9,7 +9,7 @@ test.each([
   ['roundRobinProxy', { autoRewrite: true }, 'unknown option "autoRewrite": use response: { rewriteUrls: true }'],
   ['roundRobinProxy', { onError: () => {} }, 'unknown option "onError": use errorResponses()'],
   ['roundRobinProxy', { proxyReqPathResolver: () => '/' }, 'unknown option "proxyReqPathResolver": use pathRewrite'],
-  ['roundRobinProxy', { userResDecorator: () => '' }, 'unknown option "userResDecorator": use http-proxy-middleware'],
+  ['roundRobinProxy', { userResDecorator: () => '' }, 'unknown option "userResDecorator": use changeBody()'],
   ['serviceRouter', { services: { a: { pathRewrite: {} } } }, 'unknown option "pathRewrite": use rewrite of a route'],
   ['serviceRouter', { authentication: { a: { forward: {} } } }, 'unknown option "forward": use forwardAuth'],
   ['serviceRouter', { authentication: { a: { basicAuth: {} } } }, 'unknown option "basicAuth": use basic'],

@@ -38,7 +38,7 @@ import { tunnelChecks, tunnelDefaults } from './tunnel/tunnels.ts';
 const HEADERS_BEFORE = 'change req.headers in a middleware before the proxy, or use requestHeaders';
 const HEADERS_AFTER = 'use response';
 const PUBLIC_URLS = 'use response: { rewriteUrls: true }, or its change';
-const BODIES = 'use http-proxy-middleware with undiciTransport() for responses whose body changes';
+const BODIES = 'use changeBody() before the proxy';
 const ERRORS = 'use errorResponses() for the response, and events';
 const LIST = 'use backends, a list of origins';
 const CONNECTIONS = 'connections are kept by undici; backends have options of their own';
