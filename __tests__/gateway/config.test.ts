@@ -384,12 +384,22 @@ describe('readConfig', () => {
     ['RATE_LIMIT_MAX', { RATE_LIMIT_MAX: '1000000000', RATE_LIMIT_WINDOW_MS: '31536000000' }],
     ['RATE_LIMIT_MAX', { RATE_LIMIT_BURST: '1000000000', RATE_LIMIT_WINDOW_MS: '31536000000' }],
     ['RATE_LIMIT', { RATE_LIMIT: 'off' }],
+    ['ADMIN_PORT', { PORT: '9090' }],
+    ['ADMIN_PORT', { ADMIN_PORT: '8080', ADMIN_HOST: '10.0.0.1' }],
+    ['ADMIN_PORT', { ADMIN_PORT: '8080', HOST: '::' }],
+    ['ADMIN_PORT', { ADMIN_PORT: '8080', HOST: 'localhost', ADMIN_HOST: 'localhost' }],
+    ['HTTP_REDIRECT_PORT', { TLS_CERT: 'a', TLS_KEY: 'b', HTTP_REDIRECT_PORT: '8080' }],
+    ['ADMIN_PORT', { TLS_CERT: 'a', TLS_KEY: 'b', HTTP_REDIRECT_PORT: '9090' }],
   ])('%s: what a middleware would refuse is a problem of the variables: %j', (name, env) => {
     expect(problemsOf(env)).toEqual([expect.stringMatching(new RegExp(`^${name}: `))]);
   });
 
   test.each([
     { SHUTDOWN_LEAD_MS: '8999' },
+    { PORT: '0', ADMIN_PORT: '0' },
+    { PORT: '9090', ADMIN_PORT: '' },
+    { PORT: '9090', HOST: '10.0.0.1' },
+    { PORT: '9090', ADMIN_HOST: '::1' },
     { RATE_LIMIT_ALGORITHM: 'fixed-window', RATE_LIMIT_MAX: '1000000000', RATE_LIMIT_WINDOW_MS: '31536000000' },
   ])('%j is good', (env) => {
     expect(problemsOf(env)).toEqual([]);

@@ -9,6 +9,7 @@ import { type OperationConfig, operation } from './sections/operation-variables.
 import { type RateLimitConfig, rateLimit } from './sections/rate-limit-variables.ts';
 import { type RequestsConfig, requests } from './sections/request-variables.ts';
 import { type ServicesConfig, services } from './sections/service-variables.ts';
+import { sharedPorts } from './shared-ports.ts';
 import type { Section, Variables } from './variable.ts';
 
 /** The configuration from the variables of the environment. */
@@ -64,7 +65,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
       'BACKENDS: there is no backend: say where requests go with --backend, BACKENDS, BACKENDS_FILE or GATEWAY_CONFIG',
     );
   }
-  problems.push(...behindByteOrderMark(env));
+  problems.push(...sharedPorts((name) => given[name] ?? VARIABLES[name]?.default ?? ''), ...behindByteOrderMark(env));
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.assign({}, ...parts, { texts: textsOf(given) }) as Config;
 }
