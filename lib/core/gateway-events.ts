@@ -45,7 +45,7 @@ export interface GatewayEventMap {
   limiterModeChange: [LimiterModeChangeEvent];
   /** Backends were added or removed, by `setBackends()` or by DNS. */
   backendsChanged: [BackendsChangedEvent];
-  /** The lookup of a name failed, in whole or in part. Emitted once, not for each attempt. */
+  /** The lookup of a name failed, in whole or in part. Emitted once for each `error.code`, not for each attempt. */
   discoveryFailed: [DiscoveryFailedEvent];
   /** The first complete lookup after `discoveryFailed`. */
   discoveryRecovered: [DiscoveryRecoveredEvent];

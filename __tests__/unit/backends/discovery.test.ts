@@ -56,6 +56,26 @@ describe('dns://', () => {
     expect(backends()).toEqual(['[fd00::1]']);
   });
 
+  test('a failure is reported again when its reason changes, and not while it stays', async () => {
+    await follow(['dns://api:80']);
+    for (const code of ['ESERVFAIL', 'ESERVFAIL', 'ETIMEOUT', 'ENOTFOUND', 'ENOTFOUND']) {
+      resolver.records.set('api', { a: dnsError(code), aaaa: dnsError(code) });
+      await pass(30_000);
+    }
+    resolver.records.set('api', { a: ['10.0.0.1'] });
+    await pass(30_000);
+    resolver.records.delete('api');
+    await pass(300_000);
+    expect(said.filter((one) => !one.startsWith('changed'))).toEqual([
+      'failed dns://api:80 0 no address of api found',
+      'failed dns://api:80 0 query ESERVFAIL',
+      'failed dns://api:80 0 query ETIMEOUT',
+      'failed dns://api:80 0 no address of api found',
+      'recovered dns://api:80',
+      'failed dns://api:80 1 no address of api found',
+    ]);
+  });
+
   test('an address of the other family, with a zone, or that is none is ignored: a resolver of the app may have all of them', async () => {
     const all = ['10.0.0.1', 'fd00::1', 'fe80::1%eth0', 'api', '', undefined as never];
     resolver.records.set('api', { a: all, aaaa: all });

@@ -7,7 +7,7 @@ import { type Answer, Lookup, NO_ANSWER } from './lookup.ts';
 export interface DiscoveryObserver {
   /** The backends of a name have changed, or it was looked up for the first time. */
   changed(): void;
-  /** Called once, not per try. The known backends stay in use. */
+  /** Called once for each reason (its code), not per try. The known backends stay in use. */
   failed(name: string, error: Error, backends: number): void;
   /** The first successful lookup after a failure. */
   recovered(name: string): void;
@@ -25,6 +25,8 @@ export class Refresh {
   #source: DiscoveryName;
   #answer: Answer = NO_ANSWER;
   #failures = 0;
+  /** Code of the last error that was reported; empty for one without a code. */
+  #reason: string | undefined;
   #tried = false;
   #closed = false;
   #lookup: Lookup | undefined;
@@ -71,11 +73,13 @@ export class Refresh {
     const isNews = !this.#tried || !sameBackends(answer.backends, this.#answer.backends);
     const failedBefore = this.#failures > 0;
     const { error } = answer;
+    const reason = error && ((error as NodeJS.ErrnoException).code ?? '');
     this.#tried = true;
     this.#answer = answer;
     this.#failures = error === undefined ? 0 : this.#failures + 1;
     const { url } = this.#source;
-    if (error !== undefined && !failedBefore) this.#observer.failed(url, error, answer.backends.length);
+    if (error !== undefined && reason !== this.#reason) this.#observer.failed(url, error, answer.backends.length);
+    this.#reason = reason;
     if (error === undefined && failedBefore) this.#observer.recovered(url);
     if (isNews) this.#observer.changed();
     const wanted = Math.max(MIN_REFRESH_MS, Math.min(this.#options.refreshMs, answer.ttlMs));

@@ -22,7 +22,9 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
   events.on('discoveryFailed', ({ service, name, error, backends }) =>
     log.warn(
       { service, name, error: error.message, backends },
-      'discovery failed: the backends found before stay in use',
+      backends === 0
+        ? 'discovery failed: no backend of the name is known'
+        : 'discovery failed: the backends found before stay in use',
     ),
   );
   events.on('discoveryRecovered', ({ service, name }) => log.info({ service, name }, 'discovery works again'));

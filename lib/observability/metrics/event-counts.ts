@@ -62,8 +62,11 @@ export class EventCounts {
     define('clients_refused_total', 'Connections ended by the hardened server.', 'counter', () =>
       this.#refused.samples(),
     );
-    define('discovery_failures_total', 'DNS lookups of names of backends that began to fail.', 'counter', () =>
-      this.#lookups.samples(),
+    define(
+      'discovery_failures_total',
+      'DNS lookups of names of backends that began to fail, or failed for another reason.',
+      'counter',
+      () => this.#lookups.samples(),
     );
     define('mirrored_requests_total', 'Copies of requests that routes mirror.', 'counter', () =>
       this.#mirrored.samples(),
