@@ -65,14 +65,18 @@ describe('expressway doctor', () => {
     expect(said.join()).not.toContain('LOAD_BALANCING');
   });
 
-  test('warns of misspelt variables in the file, and ignores other names', async () => {
+  test('warns of misspelt variables and of lines without effect in the file, and ignores other names', async () => {
     const path = join(folder, 'misspelt.env');
     const { url } = await answering(200);
-    writeFileSync(path, `BACKENDS=${url}\nRATELIMIT_MAX=3\nNODE_OPTIONS=\nMY_OWN=1\n`);
+    writeFileSync(path, `BACKENDS=${url}\nRATELIMIT_MAX=3\nNODE_OPTIONS=\nMY_OWN=1\nPORT: 80\n`);
     const { code, said, found } = await examine('configuration', {}, ['--env-file', path]);
     expect(code).toBe(0);
-    expect(said).toEqual(['ok all variables are valid', 'warn RATELIMIT_MAX is not a variable of the gateway']);
-    expect(found[1]?.fix).toBe('If RATE_LIMIT_MAX is meant, write that');
+    expect(said).toEqual([
+      'ok all variables are valid',
+      'warn line 5 of the file is no NAME=value, and has no effect',
+      'warn RATELIMIT_MAX is not a variable of the gateway',
+    ]);
+    expect(found[2]?.fix).toBe('If RATE_LIMIT_MAX is meant, write that');
   });
 
   test('names the default backends when BACKENDS is not set', async () => {

@@ -8,6 +8,7 @@ import { GATEWAY_PACKAGES, gatewayPackages, requirePackages } from '../packages.
 import { applications } from './applications.ts';
 import { backends } from './backends.ts';
 import { clientIdentity } from './client-identity.ts';
+import { linesWithoutEffect } from './env-file-lines.ts';
 import {
   type Check,
   type Finding,
@@ -70,8 +71,8 @@ export const doctor: Command = {
     requirePackages(gatewayPackages(process.env), 'doctor');
     const sections: Section[] = [];
     const { config, findings } = await readConfiguration();
-    const misspelt = envFile === undefined ? [] : await misspeltVariables(envFile);
-    sections.push({ check: 'configuration', findings: [...findings, ...misspelt] });
+    const mistakes = envFile === undefined ? [] : await mistakesIn(envFile);
+    sections.push({ check: 'configuration', findings: [...findings, ...mistakes] });
     if (config !== undefined) {
       for (const check of CHECKS) {
         sections.push({
@@ -165,10 +166,12 @@ function readSample(forwardedFor: string | undefined, peer: string | undefined):
   return { forwardedFor: forwardedFor ?? '', peer };
 }
 
-/** Names in an `--env-file` that are probably misspelt variables. */
-async function misspeltVariables(path: string): Promise<readonly Finding[]> {
-  const gateway = await import('../../gateway/config/misspelt-variables.ts');
-  return gateway
-    .misspeltVariables(parseEnv(readFileSync(path, 'utf8')))
-    .map(({ name, meant }) => warning(`${name} is not a variable of the gateway`, `If ${meant} is meant, write that`));
+/** Lines of an `--env-file` without effect, and names in it that are probably misspelt variables. */
+async function mistakesIn(path: string): Promise<readonly Finding[]> {
+  const { misspeltVariables } = await import('../../gateway/config/misspelt-variables.ts');
+  const text = readFileSync(path, 'utf8');
+  const misspelt = misspeltVariables(parseEnv(text)).map(({ name, meant }) =>
+    warning(`${name} is not a variable of the gateway`, `If ${meant} is meant, write that`),
+  );
+  return [...linesWithoutEffect(text), ...misspelt];
 }
