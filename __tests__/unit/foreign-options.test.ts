@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { circuitBreaker, ipRateLimit, roundRobinProxy, serviceRouter } from 'expressway';
+import { circuitBreaker, http2Server, ipRateLimit, roundRobinProxy, serviceRouter } from 'expressway';
 
 test.each([
   ['roundRobinProxy', { target: 'http://localhost:1' }, 'unknown option "target": use backends, a list of origins'],
@@ -13,10 +13,14 @@ test.each([
   ['serviceRouter', { services: { a: { pathRewrite: {} } } }, 'unknown option "pathRewrite": use rewrite of a route'],
   ['serviceRouter', { authentication: { a: { forward: {} } } }, 'unknown option "forward": use forwardAuth'],
   ['serviceRouter', { authentication: { a: { basicAuth: {} } } }, 'unknown option "basicAuth": use basic'],
+  ['http2Server', { key: 'PEM' }, 'unknown option "key": put it into tls'],
   ['circuitBreaker', { resetTimeout: 1 }, 'unknown option "resetTimeout": use openMs'],
   ['circuitBreaker', { failureRate: 1 }, 'unknown option "failureRate": did you mean "failureRatio"?'],
   ['ipRateLimit', { max: 1 }, 'unknown option "max": use limit'],
 ])('%s(%j) names the option to use instead', (name, options, message) => {
-  const make = { roundRobinProxy, circuitBreaker, ipRateLimit, serviceRouter }[name] as (options: object) => unknown;
+  const http2 = (options: object) => http2Server(() => undefined, options);
+  const make = { roundRobinProxy, circuitBreaker, ipRateLimit, serviceRouter, http2Server: http2 }[name] as (
+    options: object,
+  ) => unknown;
   expect(() => make(options)).toThrow(message);
 });

@@ -1,6 +1,6 @@
 import type { ServerOptions } from 'node:https';
 import { eventsCheck, type GatewayEvents } from '../../core/gateway-events.ts';
-import { type Checks, integer, isPlainObject, optional } from '../../core/options.ts';
+import { type Checks, type ForeignOptions, integer, isPlainObject, optional } from '../../core/options.ts';
 
 /** Options of `http2Server()`. */
 export interface Http2ServerOptions {
@@ -29,6 +29,18 @@ export type Http2ServerSettings = Http2ServerOptions & typeof http2ServerDefault
 
 /** RFC 9113 §6.5.2: a setting has 32 bits, but a stream identifier only 31. */
 const MOST_STREAMS = 2 ** 31 - 1;
+
+const OF_TLS = 'put it into tls';
+
+/** Options of `node:https`, which have a place of their own. */
+export const foreignHttp2Options: ForeignOptions = Object.freeze({
+  key: OF_TLS,
+  cert: OF_TLS,
+  ca: OF_TLS,
+  pfx: OF_TLS,
+  passphrase: OF_TLS,
+  allowHTTP1: 'HTTP/1.1 is always allowed',
+});
 
 export const http2ServerChecks: Checks<Http2ServerOptions> = {
   tls: optional((value) => (isPlainObject(value) ? undefined : 'must be an object with options of node:https')),

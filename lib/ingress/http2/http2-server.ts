@@ -5,7 +5,12 @@ import { OptionsError, resolveOptions } from '../../core/options.ts';
 import { type ExpressMessages, expressServerOptions } from '../express-server-options.ts';
 import { ClientSession, type SessionHost } from './client-session.ts';
 import { HIDES_FAILURES } from './failed-connection.ts';
-import { type Http2ServerOptions, http2ServerChecks, http2ServerDefaults } from './http2-server-options.ts';
+import {
+  foreignHttp2Options,
+  type Http2ServerOptions,
+  http2ServerChecks,
+  http2ServerDefaults,
+} from './http2-server-options.ts';
 import { StreamConnection } from './stream-connection.ts';
 
 /**
@@ -36,7 +41,7 @@ type Listener = (this: HttpsServer, socket: TLSSocket) => void;
  *   neither an app nor a server of `node:https`.
  */
 export function http2Server(target: RequestListener | HttpsServer, given?: Http2ServerOptions): HttpsServer {
-  const settings = resolveOptions('http2Server', given, http2ServerDefaults, http2ServerChecks);
+  const settings = resolveOptions('http2Server', given, http2ServerDefaults, http2ServerChecks, foreignHttp2Options);
   const server = serverOf(target, settings);
   if (server.listening) throw new OptionsError('http2Server', ['the server must not listen yet']);
   const sessions = new Set<ClientSession>();
