@@ -1,9 +1,15 @@
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
+import express from 'express';
+import { serviceRouter } from 'expressway';
+import { parse } from 'yaml';
 import { answer, fail, startBackend } from '../../lib/testing/index.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { listen } from '../support/servers.ts';
 import { backendsAt, runExample } from './example.ts';
 import { arePeersInstalled } from './example-project.ts';
+import { blocksOf } from './pages.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -128,6 +134,49 @@ describe('docs/express-packages.md', () => {
     ]);
     expect(news.requests).toHaveLength(2);
   });
+});
+
+test('docs/express-gateway.md, in a file: what Express Gateway did by hand', async () => {
+  const code = blocksOf('docs/express-gateway.md').find((block) => block.code.startsWith('services:'))?.code ?? '';
+  const backends = await Promise.all(['users 1', 'users 2', 'shop'].map(backend));
+  const declared = Object.entries(backendsAt(...backends.map(({ url }) => url))).reduce(
+    (text, [from, to]) => text.replaceAll(from, to),
+    code,
+  );
+  const router = cleanup.add(serviceRouter(parse(declared)));
+  const { port } = new URL(cleanup.add(await listen(express().use(router))).url);
+  const statuses: (number | undefined)[] = [];
+  for (const [path, method = 'GET', host = 'shop.example'] of [
+    ['/users'],
+    ['/users/1?a=b'],
+    ['/usersX'],
+    ['/users/2', 'POST'],
+    ['/users/3'],
+    ['/shop/cart?x=%2F'],
+    ['/shop/'],
+    ['/shop/x', 'DELETE'],
+    ['/shop/x', 'GET', 'other.example'],
+    ['/legacy'],
+    ['/none'],
+  ] as const) {
+    const sent = request({ port, path, method, agent: false, headers: { host, origin: 'https://app.example' } }).end();
+    const [response] = (await once(sent, 'response')) as [IncomingMessage];
+    response.resume();
+    statuses.push(response.statusCode);
+    if (path === '/users') expect(response.headers).toMatchObject({ 'access-control-allow-credentials': 'true' });
+  }
+  expect(statuses).toEqual([200, 200, 404, 200, 429, 200, 200, 404, 404, 410, 404]);
+  expect(backends.map(({ requests }) => requests.map(({ url }) => url))).toEqual([
+    ['/users', '/users/2'],
+    ['/users/1?a=b'],
+    ['/cart?x=%2F', '/'],
+  ]);
+  const [users, , shop] = backends;
+  expect(users?.requests[0]?.headers).toMatchObject({
+    host: `127.0.0.1:${users?.port}`,
+    'x-asked-host': 'shop.example',
+  });
+  expect(shop?.requests[0]?.headers.host).toBe('shop.example');
 });
 
 test('docs/express-gateway.md: whole paths, both backends, five requests', async () => {
