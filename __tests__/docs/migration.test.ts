@@ -89,6 +89,9 @@ if (isSkipped)
     expect(before.asked).toEqual([['/1?a=b', '/?'], ['/v2/7?']]);
     expect(after.asked).toEqual([['/1?a=b', '/'], ['/v2/7']]);
     expect(after.answers).toEqual([...before.answers]);
+    const hosts = ({ servers }: typeof before) =>
+      servers.map(({ port, requests }) => requests.every(({ headers }) => headers.host === `127.0.0.1:${port}`));
+    expect([hosts(before), hosts(after)]).toEqual(Array(2).fill([true, true]));
   });
 
   test('a prefix by itself is asked for at the backend, and was not before', async () => {
