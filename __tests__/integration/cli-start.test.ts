@@ -61,6 +61,34 @@ describe('expressway start', () => {
     expect(out).toMatch(/"msg":"stopping"[\s\S]*"msg":"stopped"/);
   });
 
+  /** Sends a signal to a process of the gateway while it loads the program. */
+  const signalled = (signal: NodeJS.Signals, whose: 'isPrimary' | 'isWorker') =>
+    `--import=data:text/javascript,${encodeURIComponent(`
+      import cluster from 'node:cluster';
+      import { registerHooks } from 'node:module';
+      registerHooks({
+        load(url, context, next) {
+          if (cluster.${whose} && url.includes('/cli/run.')) process.kill(process.pid, '${signal}');
+          return next(url, context);
+        },
+      });
+    `)}`;
+
+  test.each([
+    ['SIGHUP', 'isPrimary'],
+    ['SIGUSR2', 'isPrimary'],
+    ['SIGHUP', 'isWorker'],
+    ['SIGUSR2', 'isWorker'],
+    ['SIGTERM', 'isWorker'],
+    ['SIGINT', 'isWorker'],
+  ] as const)('is not ended by %s while a process (%s) loads the program', async (signal, whose) => {
+    const { url } = await backend('one');
+    const proc = start([...ANYWHERE, '--backend', url], { WORKERS: '2', NODE_OPTIONS: signalled(signal, whose) });
+    expect(await bodyOf(await proc.said(/"url":"([^"]+)"/))).toBe('one');
+    proc.kill('SIGTERM');
+    expect(await proc.done).toMatchObject({ code: 0, err: '' });
+  });
+
   test('prefers flags to the environment, and the environment to the file', async () => {
     const [flag, env, file] = [await backend('flag'), await backend('env'), await backend('file')];
     const path = join(folder, 'gateway.env');

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import cluster from 'node:cluster';
 import { isSupportedNode, leastNode } from './manifest.ts';
 
 // The reader of the output may close it early, as `head` does.
@@ -6,6 +7,15 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
   process.exit(0);
 });
+
+if (process.argv[2] === 'start') {
+  // Supervisors may send a signal to all processes of a gateway, also to one that still loads the program. A reload has nothing to do then: the
+  // start reads the configuration anyway. A worker leaves all signals to its primary.
+  const ignored: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGUSR2'];
+  for (const signal of [...ignored, ...(cluster.isWorker ? (['SIGTERM', 'SIGINT'] as const) : [])]) {
+    process.on(signal, () => {});
+  }
+}
 
 const { node } = process.versions;
 if (isSupportedNode(node)) {

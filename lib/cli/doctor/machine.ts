@@ -111,5 +111,5 @@ export const listenerCertificate: Check = {
 function judgeCertificate({ subject, subjectAltName, validTo }: X509Certificate): Finding {
   const days = Math.floor((Date.parse(validTo) - Date.now()) / DAY_MS);
   const what = `certificate for ${subjectAltName ?? subject.replaceAll('\n', ', ')}, ${days} days left`;
-  return days < SOON_DAYS ? warning(what, 'Renew it, then send SIGHUP to the gateway') : ok(what);
+  return days < SOON_DAYS ? warning(what, 'Renew it, and put the new one in its file: the gateway notices') : ok(what);
 }
