@@ -205,6 +205,29 @@ test('compression() in front compresses the new body', async () => {
   expect(gunzipSync(Buffer.concat(chunks)).toString()).toBe(CHANGED);
 });
 
+test.each([
+  ['/br', 200, CHANGED, undefined],
+  ['/css', 200, PAGE, 'gzip'],
+  ['/handler', 200, '{"host":"example.com"}', undefined],
+  ['/raw-css', 200, PAGE, 'gzip'],
+  ['/garbage', 502, 'not read', undefined],
+])('compression() behind: %s gets %d %s', async (path, status, body, coding) => {
+  const backend = kept(await listen((req, res) => PAGES[req.url ?? '']?.(res, req)));
+  const app = express().set('env', 'test');
+  app.use(changeBody(OPTIONS), compression({ threshold: 0 }));
+  app.get('/handler', (_req, res) => void res.json({ host: 'internal.example' }));
+  app.get('/raw-css', (_req, res) => void res.writeHead(200, 'Fine', { 'Content-Type': 'text/css' }).end(PAGE));
+  app.use(kept(roundRobinProxy({ backends: [backend.url] })));
+  app.use(((error, _req, res, _next) => void res.status(error.status).send('not read')) as express.ErrorRequestHandler);
+  const { url } = kept(await listen(app));
+  const response = await fetch(url + path, { headers: { 'accept-encoding': 'gzip' } });
+  expect([response.status, await response.text(), response.headers.get('content-encoding') ?? undefined]).toEqual([
+    status,
+    body,
+    coding,
+  ]);
+});
+
 test('works in a chain, twice, behind a circuit breaker', async () => {
   const backend = kept(await listen((_req, res) => html(res, PAGE)));
   const broken = () => Promise.reject(new Error('no'));

@@ -123,26 +123,24 @@ class HeldResponse {
 
   hold(): void {
     const res = this.#res;
+    const own = this.#own;
     Object.assign(res, {
       flushHeaders: (): void => {
-        if (!this.#takes()) res.flushHeaders();
+        if (!this.#takes()) own.flushHeaders.call(res);
       },
-      writeHead: (status: number, ...rest: unknown[]): ServerResponse => {
-        if (this.#isTaken) return res;
-        res.statusCode = status;
-        if (typeof rest[0] === 'string') res.statusMessage = rest.shift() as string;
-        setHeaders(res, rest[0]);
-        return this.#takes() ? res : res.writeHead(status);
+      writeHead: (...head: unknown[]): ServerResponse => {
+        if (this.#isTaken === undefined) setHead(res, head);
+        return this.#takes() ? res : Reflect.apply(own.writeHead, res, head);
       },
-      write: (chunk: unknown, ...rest: unknown[]): boolean => {
-        if (!this.#takes()) return Reflect.apply(res.write, res, [chunk, ...rest]);
-        this.#add(chunk, rest[0]);
+      write: (...rest: unknown[]): boolean => {
+        if (!this.#takes()) return Reflect.apply(own.write, res, rest);
+        this.#add(rest[0], rest[1]);
         const callback = rest.find((one) => typeof one === 'function');
         if (callback !== undefined) queueMicrotask(callback as () => void);
         return true;
       },
       end: (...rest: unknown[]): ServerResponse => {
-        if (!this.#takes()) return Reflect.apply(res.end, res, rest);
+        if (!this.#takes()) return Reflect.apply(own.end, res, rest);
         if (this.#isEnded) return res;
         this.#isEnded = true;
         const callback = rest.find((one) => typeof one === 'function');
@@ -162,7 +160,6 @@ class HeldResponse {
     if (isMeant) describeChanged(this.#res, this.#isTaken);
     // From now on the proxy must not replace the response: it cuts the connection when the backend dies in the middle.
     if (this.#isTaken) Object.defineProperty(this.#res, 'headersSent', { configurable: true, get: () => true });
-    else this.#release();
     return this.#isTaken;
   }
 
@@ -175,6 +172,7 @@ class HeldResponse {
     return outcome?.kind !== 'rejected' && outcome?.kind !== 'failed';
   }
 
+  /** Also takes off the methods of middlewares behind, such as compression(), which have ended their response. */
   #release(): void {
     Object.assign(this.#res, this.#own);
     Reflect.deleteProperty(this.#res, 'headersSent');
@@ -239,7 +237,11 @@ function describeChanged(res: ServerResponse, isTaken: boolean): void {
   if (!isTaken) for (const name of OF_THE_BODY) res.removeHeader(name);
 }
 
-function setHeaders(res: ServerResponse, headers: unknown): void {
+/** Sets what `writeHead()` got: a status, perhaps a reason phrase, perhaps headers. */
+function setHead(res: ServerResponse, [status, ...rest]: unknown[]): void {
+  res.statusCode = status as number;
+  if (typeof rest[0] === 'string') res.statusMessage = rest.shift() as string;
+  const [headers] = rest;
   if (typeof headers !== 'object' || headers === null) return;
   if (!Array.isArray(headers)) {
     for (const [name, value] of Object.entries(headers as Record<string, OutgoingHttpHeader | undefined>))
