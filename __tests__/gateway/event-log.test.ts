@@ -38,8 +38,14 @@ function emitAll(level: LogLevel): Record<string, unknown>[] {
     to: 'healthy',
     error: undefined,
   });
-  events.emit('discoveryFailed', { service: 'p', name: 'dns://a:80', error: new Error('gone'), backends: 2 });
-  events.emit('discoveryRecovered', { service: 'p', name: 'dns://a:80' });
+  events.emit('discoveryFailed', {
+    service: 'p',
+    name: 'dns://a:80',
+    error: new Error('gone'),
+    backends: 2,
+    again: false,
+  });
+  events.emit('discoveryRecovered', { service: 'p', name: 'dns://a:80', removed: false });
   events.emit('resourceShortage', {
     service: 'p',
     code: 'EMFILE',

@@ -285,7 +285,7 @@ describeInChromium('the status page in Chromium', () => {
     events.emit('attemptFailed', { exchange, service: 'default', backend, outcome, retried: false });
     const client = { exchange, limiter: 'ip', key: mean, limit: 1, retryAfterMs: 1, shadow: false };
     events.emit('limited', client);
-    events.emit('discoveryFailed', { service: 'default', name: mean, error, backends: 0 });
+    events.emit('discoveryFailed', { service: 'default', name: mean, error, backends: 0, again: false });
     events.emit('circuitStateChange', {
       service: 'default',
       circuit: backend,

@@ -27,7 +27,7 @@ async function gateway(backends: RoundRobinProxyOptions['backends'], options: Pa
   const { events } = running.proxy;
   events.on('backendsChanged', ({ added, removed }) => said.push(`+${added.length} -${removed.length}`));
   events.on('discoveryFailed', ({ name, error }) => said.push(`failed ${name}: ${error.message}`));
-  events.on('discoveryRecovered', ({ name }) => said.push(`recovered ${name}`));
+  events.on('discoveryRecovered', ({ name, removed }) => said.push(`${removed ? 'removed' : 'recovered'} ${name}`));
   return { ...running, said };
 }
 
@@ -97,6 +97,18 @@ describe('dns://', () => {
       '+0 -1',
     ]);
   });
+
+  test.each(['leaves the list', 'is of a proxy that closes'])(
+    'a name whose lookup fails and that %s no longer fails',
+    async (end) => {
+      dns.records.set('gone.test', 'fail');
+      const { proxy, said } = await gateway(['http://127.0.0.1:1', 'dns://gone.test:80']);
+      await proxy.ready();
+      if (end === 'leaves the list') proxy.setBackends(['http://127.0.0.1:1']);
+      else await proxy.close();
+      expect(said).toEqual(['failed dns://gone.test:80: queryA ESERVFAIL gone.test', 'removed dns://gone.test:80']);
+    },
+  );
 
   test('IPv6 addresses are backends too', async () => {
     const port = await listenOn(['::1']);

@@ -162,13 +162,17 @@ export interface DiscoveryFailedEvent {
   readonly error: Error;
   /** Number of its backends from earlier lookups, which stay in use. */
   readonly backends: number;
+  /** Whether it failed before, for another reason. */
+  readonly again: boolean;
 }
 
-/** The DNS lookup of a name works again. */
+/** The DNS lookup of a name that failed works again, or has ended. */
 export interface DiscoveryRecoveredEvent {
   /** Name of the service. */
   readonly service: string;
   readonly name: string;
+  /** Whether it still failed and is no longer looked up: the name has left the list, or its proxy was closed. */
+  readonly removed: boolean;
 }
 
 /** The gateway's own machine has run out of something that a connection needs. */

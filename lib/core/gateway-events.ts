@@ -47,7 +47,7 @@ export interface GatewayEventMap {
   backendsChanged: [BackendsChangedEvent];
   /** The lookup of a name failed, in whole or in part. Emitted once for each `error.code`, not for each attempt. */
   discoveryFailed: [DiscoveryFailedEvent];
-  /** The first complete lookup after `discoveryFailed`. */
+  /** The first complete lookup after `discoveryFailed`, or the end of the lookups. */
   discoveryRecovered: [DiscoveryRecoveredEvent];
   /** A request got 503 because the gateway lacks descriptors, ports or memory. Emitted once in ten seconds for each code. */
   resourceShortage: [ResourceShortageEvent];

@@ -79,12 +79,12 @@ export class Membership implements DiscoveryObserver {
     this.#applyAndTell();
   }
 
-  failed(name: string, error: Error, backends: number): void {
-    this.#parts.events.emit('discoveryFailed', { service: this.#service, name, error, backends });
+  failed(name: string, error: Error, backends: number, again: boolean): void {
+    this.#parts.events.emit('discoveryFailed', { service: this.#service, name, error, backends, again });
   }
 
-  recovered(name: string): void {
-    this.#parts.events.emit('discoveryRecovered', { service: this.#service, name });
+  recovered(name: string, removed: boolean): void {
+    this.#parts.events.emit('discoveryRecovered', { service: this.#service, name, removed });
   }
 
   #applyAndTell(): void {

@@ -24,7 +24,7 @@ export class Discovery {
         this.#wakeWhenSettled();
       },
       failed: (...args) => observer.failed(...args),
-      recovered: (name) => observer.recovered(name),
+      recovered: (...args) => observer.recovered(...args),
     };
   }
 

@@ -7,10 +7,10 @@ import { type Answer, Lookup, NO_ANSWER } from './lookup.ts';
 export interface DiscoveryObserver {
   /** The backends of a name have changed, or it was looked up for the first time. */
   changed(): void;
-  /** Called once for each reason (its code), not per try. The known backends stay in use. */
-  failed(name: string, error: Error, backends: number): void;
-  /** The first successful lookup after a failure. */
-  recovered(name: string): void;
+  /** Called once for each reason (its code), not per try; `again` if it failed before. The known backends stay in use. */
+  failed(name: string, error: Error, backends: number, again: boolean): void;
+  /** The first successful lookup after a failure, or, if `removed`, the end of the lookups while they fail. */
+  recovered(name: string, removed: boolean): void;
 }
 
 /** Milliseconds between two lookups, however short the TTL is. */
@@ -66,6 +66,7 @@ export class Refresh {
     this.#closed = true;
     clearTimeout(this.#timer);
     this.#lookup?.cancel();
+    if (this.#failures > 0) this.#observer.recovered(this.#source.url, true);
   }
 
   /** @returns Milliseconds until the next lookup. */
@@ -78,9 +79,11 @@ export class Refresh {
     this.#answer = answer;
     this.#failures = error === undefined ? 0 : this.#failures + 1;
     const { url } = this.#source;
-    if (error !== undefined && reason !== this.#reason) this.#observer.failed(url, error, answer.backends.length);
+    if (error !== undefined && reason !== this.#reason) {
+      this.#observer.failed(url, error, answer.backends.length, failedBefore);
+    }
     this.#reason = reason;
-    if (error === undefined && failedBefore) this.#observer.recovered(url);
+    if (error === undefined && failedBefore) this.#observer.recovered(url, false);
     if (isNews) this.#observer.changed();
     const wanted = Math.max(MIN_REFRESH_MS, Math.min(this.#options.refreshMs, answer.ttlMs));
     return error === undefined ? wanted : Math.min(wanted, MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** (this.#failures - 1));

@@ -27,7 +27,9 @@ export function logEvents(events: GatewayEvents, log: Logger): void {
         : 'discovery failed: the backends found before stay in use',
     ),
   );
-  events.on('discoveryRecovered', ({ service, name }) => log.info({ service, name }, 'discovery works again'));
+  events.on('discoveryRecovered', ({ service, name, removed }) =>
+    log.info({ service, name }, removed ? 'discovery of a name that failed has ended' : 'discovery works again'),
+  );
   events.on('resourceShortage', ({ service, code, description }) =>
     log.error({ service, code }, `gateway_resources: ${description}`),
   );

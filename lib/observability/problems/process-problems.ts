@@ -1,7 +1,6 @@
 import { CAUSES, type Cause } from '../../core/causes.ts';
 import type { DiscoveryFailedEvent } from '../../core/events.ts';
 import { subscribe } from '../../core/gateway-events.ts';
-import { backendKey } from '../metrics/counts.ts';
 import { sum } from '../metrics/traffic-totals.ts';
 import type { Finding, ProblemKind } from './problem-kind.ts';
 import { duration, LEAST_REQUESTS, percent, Readings, RecentCounts } from './recent.ts';
@@ -148,15 +147,23 @@ const dns: ProblemKind<TrafficSources> = {
   nextStep:
     'Check the name (BACKENDS, or `backends` of its service), and the name servers (DNS_SERVERS) with `dig` from this machine.',
   detector({ events }) {
-    const failing = new Map<string, DiscoveryFailedEvent>();
+    // Several of one name: a service that replaces another one of the same name may fail before that ends.
+    const failing: DiscoveryFailedEvent[] = [];
+    const ended = (event: Pick<DiscoveryFailedEvent, 'service' | 'name'>): void => {
+      const index = failing.findIndex(({ service, name }) => service === event.service && name === event.name);
+      if (index !== -1) failing.splice(index, 1);
+    };
     const close = subscribe(events, {
-      discoveryFailed: (event) => failing.set(backendKey(event.service, event.name), event),
-      discoveryRecovered: ({ service, name }) => failing.delete(backendKey(service, name)),
+      discoveryFailed(event) {
+        if (event.again) ended(event);
+        failing.push(event);
+      },
+      discoveryRecovered: ended,
     });
     return {
       close,
       *look() {
-        for (const { name, error, backends } of failing.values()) {
+        for (const { name, error, backends } of failing) {
           const known =
             backends === 0
               ? 'no backend of it is known'

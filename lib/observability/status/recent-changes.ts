@@ -41,7 +41,8 @@ export class RecentChanges {
         this.note('backends', [...added, ...removed].join(', '), parts.filter(Boolean).join(', '), false, service);
       },
       discoveryFailed: ({ service, name, error }) => this.note('discovery', name, error.message, true, service),
-      discoveryRecovered: ({ service, name }) => this.note('discovery', name, 'looked up again', false, service),
+      discoveryRecovered: ({ service, name, removed }) =>
+        this.note('discovery', name, removed ? 'no longer looked up' : 'looked up again', false, service),
       problem: ({ state, problem: { problem, severity, subject, title } }) => {
         // Circuits and health are noted by their own events.
         if (state === 'lasts' || problem === 'backend_unavailable') return;
