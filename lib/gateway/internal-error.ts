@@ -1,23 +1,27 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Exchange, exchangeOf } from '../core/exchange.ts';
+import { cut, endApart } from '../core/reject.ts';
+import { leaveUnread } from '../core/unread-content.ts';
 import type { Logger } from './logging/logger.ts';
 
 /** Responds when the app does not: with 500 to errors, and with 404 to requests that no middleware handled. */
 export function finalHandler(log: Logger): (req: IncomingMessage, res: ServerResponse, error: unknown) => void {
   return (req, res, error) => {
+    const exchange = exchangeOf(req, res);
     if (error === undefined || error === null) {
-      problem(res, 404, 'Not found');
+      endApart(exchange, 'a request that no middleware handled', () => problem(exchange, 404, 'Not found'));
       return;
     }
     // The log gets the whole error, the client no part of it.
     log.error({ error, method: req.method }, 'internal error');
-    problem(res, 500, 'Internal error');
+    endApart(exchange, 'an error of the app', () => problem(exchange, 500, 'Internal error'));
   };
 }
 
-function problem(res: ServerResponse, status: number, title: string): void {
-  // The head was sent, so only a cut connection shows the client that the response is incomplete.
+function problem(exchange: Exchange, status: number, title: string): void {
+  const { res } = exchange;
   if (res.headersSent) {
-    res.destroy();
+    cut(exchange);
     return;
   }
   const content = JSON.stringify({ type: 'about:blank', title, status });
@@ -25,5 +29,6 @@ function problem(res: ServerResponse, status: number, title: string): void {
   res.setHeader('Content-Type', 'application/problem+json');
   res.setHeader('Cache-Control', 'no-store');
   res.setHeader('Content-Length', Buffer.byteLength(content));
+  leaveUnread(res);
   res.end(content);
 }
