@@ -134,6 +134,11 @@ describe('a backend is not slow', () => {
     rig.inFlight.set('a', 50);
     expect(rig.during(10, 'a', 0, 0, 60_000)).toEqual([]);
   });
+
+  test('by a guess of how much longer than 30 s, the last bound, responses took', () => {
+    expect(start().during(60, 'a', 50, 31_000, 100_000)).toEqual([]);
+    expect(start().during(60, 'a', 50, 31_000, 60_000)).toMatchObject([{ slowMs: 30_000 }]);
+  });
 });
 
 test('backends that are gone leave no data behind', () => {

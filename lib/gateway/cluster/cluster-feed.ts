@@ -17,7 +17,7 @@ const TIMEOUT_MS = 1_000;
 const TOGETHER_MS = 50;
 const LEAST_APART_MS = 250;
 const CHANGES = 20;
-/** Milliseconds between two snapshots while no worker reports. */
+/** The snapshot while no worker reports. */
 const NO_SNAPSHOT: StatusSnapshot = Object.freeze({
   at: 0,
   problems: [],

@@ -1,4 +1,4 @@
-import { DURATION_BUCKETS } from '../metrics/histogram.ts';
+import { quantileMs } from '../metrics/histogram.ts';
 import { type BackendTotals, sum, type TrafficTotals } from '../metrics/traffic-totals.ts';
 import { LOOK_EVERY_MS } from './problem-monitor.ts';
 import { WINDOW_MS } from './recent.ts';
@@ -13,7 +13,7 @@ const LEAST_LATELY = 20;
 const SILENT_LOOKS = 3;
 /** Responses of the past that a comparison needs. */
 const LEAST_PAST = 50;
-/** Slow is this many times as long as usual, and at least this many seconds more: buckets are coarse, and fast backends jitter. */
+/** Slow is this many times as long as usual, and at least this much more: buckets are coarse, and fast backends jitter. */
 const FACTOR = 3;
 const LEAST_MORE_MS = 100;
 /** The part of the response timeout from which a response is slow in any case. */
@@ -177,16 +177,4 @@ function remember(past: Past, { heads, ms }: BackendNow): void {
 const difference = (now: Float64Array, before: Float64Array | undefined): Float64Array =>
   Float64Array.from(now, (count, index) => Math.max(0, count - (before?.[index] ?? 0)));
 
-/** Durations are taken to be spread evenly within a bucket. */
-function percentileMs(counts: Float64Array, percentile = PERCENTILE): number {
-  let left = percentile * sum(counts);
-  for (const [index, count] of counts.entries()) {
-    if (count >= left && count > 0) {
-      const from = DURATION_BUCKETS[index - 1] ?? 0;
-      const to = DURATION_BUCKETS[index] ?? from * 2;
-      return 1_000 * (from + (to - from) * (left / count));
-    }
-    left -= count;
-  }
-  return 0;
-}
+const percentileMs = (counts: Float64Array, share = PERCENTILE): number => quantileMs(counts, share) ?? 0;
