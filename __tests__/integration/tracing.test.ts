@@ -28,6 +28,7 @@ import {
 } from 'expressway';
 import { ask, type Json } from '../support/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
+import { Http2Backend } from '../support/http2-backend.ts';
 import { afterRead, pause } from '../support/pause.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, eventually, listen } from '../support/servers.ts';
@@ -130,6 +131,16 @@ const UNSET = [api.SpanStatusCode.UNSET, undefined];
 const error = (type: string) => [api.SpanStatusCode.ERROR, type];
 
 describe('the spans of one request', () => {
+  test('name the version of HTTP on each side', async () => {
+    register();
+    const backend = cleanup.add(await Http2Backend.start((stream) => stream.respond({}, { endStream: true })));
+    const { url } = await open({ backends: [backend.url], proxy: { protocol: 'http2' } });
+    await ask(url);
+    const { server, clients } = await spans(2);
+    const versions = [server, ...clients].map(({ attributes }) => attributes['network.protocol.version']);
+    expect(versions).toEqual(['1.1', '2']);
+  });
+
   test('are one for the request and one for its attempt, whose id the backend gets', async () => {
     register();
     const { url, port, backend } = await open();

@@ -30,7 +30,8 @@ export interface AttemptHead {
 /** Is notified of the steps of one request, for logs, metrics and traces. It must not throw. */
 export interface Recorder {
   limiterDecided(decision: LimiterDecision): void;
-  attemptStarted(backend: string, head: AttemptHead): void;
+  /** @param httpVersion The version of HTTP that the backend gets. */
+  attemptStarted(backend: string, head: AttemptHead, httpVersion: '1.1' | '2'): void;
   /** The head of a backend's response has arrived and goes to the client. */
   attemptAnswered(backend: string): void;
   attemptEnded(backend: string, outcome: Outcome): void;

@@ -125,9 +125,9 @@ export class RequestRecord implements Recorder {
     }
   }
 
-  attemptStarted(backend: string, head: AttemptHead): void {
+  attemptStarted(backend: string, head: AttemptHead, httpVersion: '1.1' | '2'): void {
     this.#attemptSince = performance.now();
-    this.#trace?.attemptStarted(backend, head);
+    this.#trace?.attemptStarted(backend, head, httpVersion);
   }
 
   attemptAnswered(backend: string): void {

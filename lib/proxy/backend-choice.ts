@@ -76,8 +76,9 @@ export class BackendChoice {
     this.#backend = backend;
     this.#signsBefore = backend.timeouts.signsOfLife;
     this.#slot = slot;
-    exchange.recorder?.attemptStarted(backend.origin, head);
-    if (this.#parts.events.listenerCount('forwarded') > 0) this.#pickedAt = Date.now();
+    const { connections, events } = this.#parts;
+    exchange.recorder?.attemptStarted(backend.origin, head, connections.isHttp2 ? '2' : '1.1');
+    if (events.listenerCount('forwarded') > 0) this.#pickedAt = Date.now();
     exchange.backend = backend.origin;
     exchange.attempts += 1;
   }

@@ -71,9 +71,12 @@ export class RequestTrace implements ExchangeObserver {
     this.#parts.spans.addEvent(this.#span, 'expressway.limiter', attributes);
   }
 
-  attemptStarted(backend: string, head: AttemptHead): void {
+  attemptStarted(backend: string, head: AttemptHead, httpVersion: '1.1' | '2'): void {
     const { api, rules, spans } = this.#parts;
-    const attributes = () => clientAttributes(this.#exchange, backend, head, this.#attempts, rules);
+    const attributes = () => ({
+      ...clientAttributes(this.#exchange, backend, head, this.#attempts, rules),
+      'network.protocol.version': httpVersion,
+    });
     const isSampled = spans.isRecording(this.#span);
     const span = spans.start(
       spanName(this.#exchange.req.method, undefined, rules),

@@ -51,7 +51,6 @@ export function clientAttributes(
   // An origin has no port if it is the default of the scheme.
   attributes['server.port'] = scheme === 'https' ? 443 : 80;
   Object.assign(attributes, hostAttributes(authority));
-  attributes['network.protocol.version'] = '1.1';
   if (service !== undefined) attributes['expressway.service'] = service;
   attributes['expressway.backend'] = backend;
   if (resends > 0) attributes['http.request.resend_count'] = resends;
