@@ -184,8 +184,19 @@ describe('the admin API', () => {
     expect(await held()).toEqual({ users: 'isolated' });
     expect(await operate('drain?service=nobody')).toMatchObject({
       status: 404,
-      json: { title: 'No such backend of this service' },
+      json: { title: 'No such backend of this service', detail: expect.stringContaining('GET /api/backends') },
     });
+    await operate('restore');
+    for (const query of [
+      'srevice=users',
+      'Service=users',
+      'service=users&service=orders',
+      'service=users&x',
+      'users',
+    ]) {
+      expect((await operate(`drain?${query}`)).status).toBe(400);
+    }
+    expect(await held()).toEqual({});
   });
 
   test('has the services and routes of an app with a router of its own', async () => {

@@ -107,7 +107,13 @@ export class OperatorApi {
 
   async #operate(operation: Operation, id: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
     const backend = decoded(id);
-    const service = new URLSearchParams(req.url?.split('?')[1]).get('service') ?? undefined;
+    const parameters = new URLSearchParams(req.url?.split('?')[1]);
+    const service = parameters.get('service') ?? undefined;
+    // A misspelt name would otherwise change all services.
+    if (parameters.size > 1 || (parameters.size === 1 && service === undefined)) {
+      sendProblem(res, 400, 'Bad request', 'The query may have one parameter: service, the name of one service.');
+      return;
+    }
     const facts = { operation, backend, service: service?.slice(0, MAX_NAME), by: req.socket.remoteAddress };
     let services: readonly string[] = [];
     try {
@@ -118,7 +124,8 @@ export class OperatorApi {
       return;
     }
     if (backend === undefined || services.length === 0) {
-      sendProblem(res, 404, service === undefined ? 'No such backend' : 'No such backend of this service');
+      const title = service === undefined ? 'No such backend' : 'No such backend of this service';
+      sendProblem(res, 404, title, 'Give its origin, percent-encoded, as GET /api/backends has it (backend, service).');
       return;
     }
     this.#log.warn(facts, `backend ${PAST[operation]}`);
