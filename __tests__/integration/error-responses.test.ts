@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { afterEach, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import {
@@ -98,6 +101,20 @@ test('429 keeps its headers, and responses of handlers and backends stay as they
   expect(limited.headers.get('retry-after')).toMatch(/^\d+$/);
   expect(await limited.json()).toEqual({ error: { status: 429, code: 'rate_limited', title: 'Too many requests' } });
   expect(await ask(url)).toMatchObject({ status: 500, type: 'text/plain', text: 'of the backend' });
+});
+
+test('a refused upgrade gets it too', async () => {
+  const { url } = await gateway({ json });
+  const headers = {
+    connection: 'Upgrade',
+    upgrade: 'websocket',
+    'sec-websocket-version': '13',
+    'sec-websocket-key': `${'a'.repeat(22)}==`,
+  };
+  const sent = request(`${url}/down`, { headers, agent: false }).end();
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  expect(response.statusCode).toBe(502);
+  expect(JSON.parse(await text(response))).toMatchObject({ error: { code: 'connection_refused' } });
 });
 
 test('HEAD gets the head of that response, and no body', async () => {
