@@ -80,7 +80,8 @@ export class Gateway implements AdminView {
   readonly #certificateFiles: WatchedFiles | undefined;
   readonly #acme: AcmeCertificates | undefined;
   readonly #reloadParts: Readonly<Record<'backends' | 'certificates' | 'others', readonly ReloadPart[]>>;
-  readonly #startedAt = Date.now();
+  /** By the monotonic clock, because the wall clock may be set. */
+  readonly #startedAt = performance.now();
   #isOpen = false;
   #closing: Promise<void> | undefined;
   #url = '';
@@ -166,7 +167,7 @@ export class Gateway implements AdminView {
     const { phase } = this;
     return statusReport(this.#hosted, {
       phase,
-      uptimeMs: Date.now() - this.#startedAt,
+      uptimeMs: Math.round(performance.now() - this.#startedAt),
       problems: this.#observer.problems(),
     });
   }

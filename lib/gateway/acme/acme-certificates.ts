@@ -37,7 +37,7 @@ export class AcmeCertificates {
   readonly #files: AcmeStore;
   /** The same object as `#files`, unless gateways share through Redis. */
   readonly #shared: AcmeStore;
-  readonly #failures = new Map<string, { count: number; retryAt: number }>();
+  readonly #failures = new Map<string, { count: number; retryAt: number; delayMs: number }>();
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -81,11 +81,11 @@ export class AcmeCertificates {
       present = await this.#files.read(name);
       present = await this.#latest(name, present);
       if (present !== undefined && !isDue(present)) this.#fine(domain);
-      else if (Date.now() >= this.#retryAt(domain)) await this.#renew(domain, config);
+      else if (this.#isTimeFor(domain)) await this.#renew(domain, config);
     } catch (error) {
       const isNeeded = present === undefined || isDue(present);
       // While the certificate is valid, nothing is needed from Redis, so its absence is no problem.
-      if (isNeeded && !this.#isClosed && Date.now() >= this.#retryAt(domain)) {
+      if (isNeeded && !this.#isClosed && this.#isTimeFor(domain)) {
         this.#failed(domain, error as Error, present === undefined ? undefined : validTo(present));
       }
     }
@@ -116,8 +116,11 @@ export class AcmeCertificates {
     }
   }
 
-  #retryAt(domain: string): number {
-    return this.#failures.get(domain)?.retryAt ?? 0;
+  /** A clock that was wrong is itself a reason for a failure. If it was set back since, the next attempt must not wait until it has caught up. */
+  #isTimeFor(domain: string): boolean {
+    const { retryAt, delayMs } = this.#failures.get(domain) ?? { retryAt: 0, delayMs: 0 };
+    const left = retryAt - Date.now();
+    return left <= 0 || left > delayMs;
   }
 
   #fine(domain: string): void {
@@ -127,8 +130,9 @@ export class AcmeCertificates {
 
   #failed(domain: string, { message }: Error, until: number | undefined): void {
     const count = (this.#failures.get(domain)?.count ?? 0) + 1;
-    const retryAt = Date.now() + Math.min(FIRST_RETRY_MS * 2 ** (count - 1), LONGEST_RETRY_MS);
-    this.#failures.set(domain, { count, retryAt });
+    const delayMs = Math.min(FIRST_RETRY_MS * 2 ** (count - 1), LONGEST_RETRY_MS);
+    const retryAt = Date.now() + delayMs;
+    this.#failures.set(domain, { count, retryAt, delayMs });
     this.#parts.state.acmeFailures.set(domain, { message, retryAt, until });
     this.#parts.log.error({ domain, error: message, retryAt: new Date(retryAt) }, 'certificate not issued');
   }

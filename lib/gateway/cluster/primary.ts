@@ -42,7 +42,8 @@ export class Primary implements AdminView {
   readonly #acme: AcmeCertificates | undefined;
   readonly #counter = limiterCounter();
   readonly #admin: Server | undefined;
-  readonly #startedAt = Date.now();
+  /** By the monotonic clock, because the wall clock may be set. */
+  readonly #startedAt = performance.now();
   #closing: Promise<void> | undefined;
 
   constructor(config: Config, { log, environment, state = new GatewayState() }: PrimaryDeps) {
@@ -94,7 +95,7 @@ export class Primary implements AdminView {
 
   async status(): Promise<object> {
     const workers = this.#workers.alive.map(({ place, pid, state }) => ({ worker: place, pid, state }));
-    const own = { phase: this.phase, uptimeMs: Date.now() - this.#startedAt, workers };
+    const own = { phase: this.phase, uptimeMs: Math.round(performance.now() - this.#startedAt), workers };
     const { problems, limiters, breakers, backends, routes } = await this.#feed.snapshot();
     const headline = headlineOf(this.phase, problems, backends);
     const ofRoutes = new Set(routes.flatMap((route) => [route.route, ...route.limiters.map(({ name }) => name)]));

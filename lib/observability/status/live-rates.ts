@@ -22,7 +22,8 @@ export class LiveRates {
     // No page was open for a while, or the clock was set back: the old readings are of no use.
     this.#readings = this.#readings.filter(({ at }) => at <= now && now - at < 3 * SPAN_MS);
     while (this.#readings.length > 1 && now - (this.#readings[1] as Reading).at >= SPAN_MS) this.#readings.shift();
-    const before = this.#readings[0] ?? fallback;
+    // After the clock was set back, the age of the fallback is unknown.
+    const before = this.#readings[0] ?? (fallback.at <= now ? fallback : { totals, at: now });
     const latest = this.#readings.at(-1);
     // Two readings within a short time need not both be kept.
     if (latest === undefined || now - latest.at >= LEAST_MS) this.#readings.push({ totals, at: now });
