@@ -9,6 +9,7 @@ import { certificate } from '../support/certificate.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { stays } from '../support/pause.ts';
 import { PROTOCOLS, type TextClient } from '../support/protocols.ts';
+import { RawClient } from '../support/raw-client.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually, standsStill } from '../support/servers.ts';
 import {
@@ -16,6 +17,7 @@ import {
   rawEcho,
   rawSilence,
   rawTunnel,
+  SWITCHING,
   switchingFor,
   tunnelOver,
   upgradeRequest,
@@ -305,6 +307,8 @@ describe.each(PROTOCOLS)('over $name', (protocol) => {
         expect(refused).toMatchObject({ status, problem: { status, cause } });
         expect(refused.response.field('retry-after')).toBe('1');
         expect(refused.response.field('connection')).toBe(protocol.name === 'HTTP/1.1' ? 'close' : undefined);
+        // A refused one frees no place.
+        expect((await refusal(gateway.port)).status).toBe(status);
         expect(backend.requests).toHaveLength(2);
         // Other requests do not count.
         backend.script = answer('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
@@ -356,6 +360,40 @@ describe.each(PROTOCOLS)('over $name', (protocol) => {
       expect(gateway.proxy.status()).toEqual([]);
     });
 
+    test('a client that leaves while its backend sends ends its tunnel, without closeTimeoutMs', async () => {
+      const tunnel = { closeTimeoutMs: 3_600_000, sendTimeoutMs: 0 };
+      const { backend, gateway, open } = await setup(rawSilence, { tunnel });
+      const client = await open();
+      client.socket.pause();
+      const poured = pour(onlyConnection(backend));
+      await standsStill('no more flows', () => poured.sent);
+      client.abort();
+      await eventually('the tunnel ends', () => gateway.proxy.load().inFlight === 0);
+    });
+
+    test('closing the proxy ends a tunnel whose handshake was still on its way, while another request still runs', async () => {
+      const responses: (() => void)[] = [];
+      const { backend, gateway } = await setup((socket, request) => {
+        const respond = request.field('upgrade') === undefined ? answer('HTTP/1.1 204 No Content\r\n\r\n') : rawSilence;
+        responses.push(() => respond(socket, request, 0));
+      });
+      const [other, client] = [
+        cleanup.add(await protocol.connect(gateway.port)),
+        cleanup.add(await protocol.connect(gateway.port)),
+      ];
+      other.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+      await eventually('the backend has it', () => backend.requests.length === 1);
+      client.send(upgradeRequest());
+      await eventually('the backend has both', () => backend.requests.length === 2);
+      const closed = gateway.proxy.close();
+      responses[1]?.();
+      expect((await client.response()).status).toBe(101);
+      await client.closed();
+      responses[0]?.();
+      expect((await other.response()).status).toBe(204);
+      await closed;
+    });
+
     test.each(['client', 'backend'])(
       'closing the proxy flushes and ends tunnels, also of a %s that does not read',
       async (side) => {
@@ -394,4 +432,13 @@ test('bytes in memory for a client that does not read are sent to it after its t
   client.socket.resume();
   await client.closed();
   expect([client.socket.bytesRead, client.closedBy]).toEqual([bytesWritten, 'FIN']);
+});
+
+test('the head of the 101 has the bytes of the backend', async () => {
+  const head = SWITCHING.replace(/\r\n$/, 'X-Name: caf\xe9\r\n\r\n');
+  const backend = cleanup.add(await RecorderBackend.start((socket) => void socket.write(head, 'latin1')));
+  const { port } = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send(upgradeRequest());
+  expect((await client.response()).field('x-name')).toBe('caf\xe9');
 });

@@ -14,9 +14,6 @@ import { failureCause, ProtocolError } from '../transport/failure.ts';
 import type { Watchdog } from '../watchdog.ts';
 import { Tunnel } from './tunnel.ts';
 
-/** A 101 response has no framing (RFC 9110 §8.6, RFC 9112 §6.1): the bytes after it are not HTTP. */
-const FRAMING = new Set(['content-length', 'transfer-encoding']);
-
 /** Milliseconds in which a backend may read the last bytes of a client that has left, when the proxy closes. */
 const LAST_BYTES_MS = 100;
 
@@ -131,7 +128,8 @@ function switchingProtocolsHead(res: ServerResponse, protocol: string): string {
   let head = `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n`;
   for (const name of rawHeaderNames(res)) {
     const lowerCase = name.toLowerCase();
-    if (isHopByHop(lowerCase) || FRAMING.has(lowerCase)) continue;
+    // A 101 response has no framing (RFC 9110 §8.6, RFC 9112 §6.1): the bytes after it are not HTTP.
+    if (isHopByHop(lowerCase) || lowerCase === 'content-length') continue;
     for (const line of [res.getHeader(name) ?? []].flat()) head += `${name}: ${line}\r\n`;
   }
   return `${head}\r\n`;
