@@ -252,6 +252,51 @@ describe('expressway doctor', () => {
       expect(said).toEqual([expect.stringMatching(/^ok .*, \/healthz responded with 200 in /)]);
     });
 
+    test('of GATEWAY_CONFIG, as the options of their service say', async () => {
+      const { cert, key } = certificate;
+      const dns = cleanup.add(await DnsServer.start());
+      dns.records.set('api.test', { a: ['127.0.0.1'] });
+      const answers = (req: IncomingMessage, res: ServerResponse) =>
+        res.writeHead(req.url === '/health' && req.headers.authorization === 'Basic eDp5' ? 204 : 404).end();
+      const secure = cleanup.add(await listen(() => {}, createServer({ cert, key }, answers)));
+      const plain = cleanup.add(await listen(answers));
+      const http2 = cleanup.add(await Http2Backend.start((stream) => stream.close()));
+      const file = join(folder, 'gateway.json');
+      const connectTimeoutMs = 60_000;
+      const health = { path: '/health', timeoutMs: 60_000 };
+      const services = {
+        secure: {
+          backends: [`https://127.0.0.1:${secure.port}`],
+          tls: { ca: cert },
+          healthCheck: { ...health, headers: { Authorization: 'Basic eDp5' } },
+          connectTimeoutMs,
+        },
+        untrusting: { backends: [`https://127.0.0.1:${secure.port}`], connectTimeoutMs },
+        named: {
+          backends: [`dns://api.test:${plain.port}`],
+          dns: { servers: [dns.address] },
+          healthCheck: health,
+          connectTimeoutMs,
+        },
+        grpc: { backends: [http2.url], protocol: 'http2', healthCheck: health, connectTimeoutMs },
+      };
+      const routes = Object.keys(services).map((service) => ({ path: `/${service}`, service }));
+      writeFileSync(file, JSON.stringify({ services, routes }));
+      const { found, said } = await examine('backends', {
+        GATEWAY_CONFIG: file,
+        CONNECT_TIMEOUT_MS: '',
+        HEALTH_CHECK_TIMEOUT_MS: '',
+      });
+      expect(said).toEqual([
+        expect.stringMatching(/^ok service secure, https:.*, \/health responded with 204/),
+        expect.stringMatching(/^fail service untrusting, https:.*no connection: .*self.signed/),
+        expect.stringMatching(/^fail service named, http:.*, but \/health responded with 404/),
+        expect.stringMatching(/^ok service grpc, http:.*: connected in [\d.]+ ms$/),
+      ]);
+      expect(found[1]?.fix).toContain('tls.ca');
+      expect(found[2]?.fix).toContain('healthCheck.path');
+    });
+
     test('reads BACKENDS_FILE', async () => {
       const { url } = await answering(200);
       const file = join(folder, 'backends.json');

@@ -34,7 +34,7 @@ test('the code before the version check uses only features of old Node versions'
     }
   }
   expect(files.map((file) => file.slice(file.lastIndexOf('/') + 1))).toEqual(['main.ts', 'manifest.ts']);
-  expect([...ofNode]).toEqual(['{ existsSync, readFileSync } of node:fs']);
+  expect([...ofNode]).toEqual(['cluster of node:cluster', '{ existsSync, readFileSync } of node:fs']);
 });
 
 test('on a Node that is too old, importing the package throws before anything else is evaluated', () => {

@@ -1,13 +1,7 @@
 import { once } from 'node:events';
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { type BackendConfig, readBackends } from '../../backends/backend-url.ts';
-import type { DiscoveryName } from '../../backends/discovery/discovery-name.ts';
-import { dnsChecks, dnsDefaults } from '../../backends/discovery/discovery-options.ts';
-import { Lookup, NO_ANSWER } from '../../backends/discovery/lookup.ts';
 import { request } from '../../core/node-http.ts';
-import { resolveOptions } from '../../core/options.ts';
-import { type Finding, failure, type Patient } from './finding.ts';
 
 /** Code of a connection that a backend closes after the handshake of TLS. */
 export const REFUSED = 'REFUSED';
@@ -19,8 +13,8 @@ export interface BackendProbeOptions {
   readonly tls: object;
   /** The name that the certificate must be for, if it is not the host of the URL. */
   readonly name: string | undefined;
-  /** The value of `Host`. */
-  readonly authority: string;
+  /** Headers of the request. */
+  readonly headers: Readonly<Record<string, string>>;
   readonly connectTimeoutMs: number;
   /** Path of the request; without it, nothing is sent. */
   readonly path: string | undefined;
@@ -102,9 +96,9 @@ async function accepted(socket: TLSSocket): Promise<void> {
 async function ask(
   socket: Socket,
   path: string,
-  { authority, responseTimeoutMs }: BackendProbeOptions,
+  { headers: own, responseTimeoutMs }: BackendProbeOptions,
 ): Promise<number> {
-  const headers = { host: authority, 'user-agent': 'expressway-doctor', connection: 'close' };
+  const headers = { 'user-agent': 'expressway-doctor', connection: 'close', ...own };
   const asked = request({ createConnection: () => socket, path, headers });
   // Errors after the head do not matter, but without a listener they would end the process.
   asked.on('error', () => {});
@@ -122,32 +116,3 @@ async function step<T>(name: 'connect' | 'answer', work: Promise<T>): Promise<T>
     throw new ProbeError(name, error as Error);
   }
 }
-
-/** The backends that the gateway would have now, including those from DNS. */
-export async function configuredBackends({
-  config,
-}: Patient): Promise<{ backends: BackendConfig[]; problems: Finding[] }> {
-  const dns = resolveOptions('doctor', config.dns, dnsDefaults, dnsChecks);
-  const backends: BackendConfig[] = [];
-  const problems: Finding[] = [];
-  for (const source of readBackends(config.backends)) {
-    if (!isName(source)) {
-      backends.push(source);
-      continue;
-    }
-    const { backends: found, error } = await new Lookup(source, dns).run(NO_ANSWER);
-    backends.push(...found);
-    if (error !== undefined) {
-      const servers = config.dns.servers?.join(', ') ?? "the system's name servers";
-      problems.push(
-        failure(
-          `${source.url}: ${error.message}`,
-          `Ask ${servers} for it; DNS_SERVERS names others. Names must be complete`,
-        ),
-      );
-    }
-  }
-  return { backends, problems };
-}
-
-const isName = (source: BackendConfig | DiscoveryName): source is DiscoveryName => typeof source.url === 'string';

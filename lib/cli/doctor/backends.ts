@@ -2,16 +2,9 @@ import { authorityOf } from '../../backends/backend.ts';
 import type { BackendConfig } from '../../backends/backend-url.ts';
 import { isOwnAddress } from '../../backends/own-address.ts';
 import type { Config } from '../../gateway/config/config.ts';
-import {
-  type BackendProbeOptions,
-  configuredBackends,
-  ProbeError,
-  type ProbeResult,
-  probeBackend,
-} from './backend-probe.ts';
-import { type Check, type Finding, failure, ok, type Patient, warning } from './finding.ts';
-
-type CommonOptions = Omit<BackendProbeOptions, 'name' | 'authority'>;
+import { asOf, type BackendGroup, backendGroups, foundBackends } from './backend-group.ts';
+import { type BackendProbeOptions, ProbeError, type ProbeResult, probeBackend } from './backend-probe.ts';
+import { type Check, type Finding, failure, ok, warning } from './finding.ts';
 
 /** Backends that are tested at the same time. */
 const AT_A_TIME = 20;
@@ -36,7 +29,7 @@ const FIX_PATTERNS: readonly (readonly [RegExp, string])[] = [
   [/^HPE_/, 'It does not speak HTTP/1.1 there: for HTTP/2, as gRPC speaks it, set BACKEND_PROTOCOL=http2'],
   [
     /^(?:UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO)/,
-    'Set BACKEND_CA to the PEM file of the authority that has signed its certificate',
+    'Name the authority that has signed its certificate in BACKEND_CA, as PEM',
   ],
   // Alerts such as "certificate required", "bad certificate" and "unknown CA". With TLS 1.2, a missing one is a "handshake failure".
   [
@@ -48,68 +41,73 @@ const FIX_PATTERNS: readonly (readonly [RegExp, string])[] = [
 /** Whether each backend can be reached in the way that the gateway would, and how its health path responds. */
 export const backends: Check = {
   name: 'backends',
-  async run(patient) {
-    const { backends: list, problems } = await configuredBackends(patient);
-    const options = await probeOptions(patient.config);
-    if (typeof options === 'string') return [failure(options)];
-    const findings: Finding[] = [...problems];
-    for (let i = 0; i < list.length; i += AT_A_TIME) {
-      const some = list.slice(i, i + AT_A_TIME);
-      findings.push(...(await Promise.all(some.map((backend) => look(backend, patient, options)))).flat());
+  async run({ config }) {
+    let groups: readonly BackendGroup[];
+    try {
+      groups = await backendGroups(config);
+    } catch (error) {
+      return [failure((error as Error).message)];
+    }
+    const findings: Finding[] = [];
+    const all: (readonly [BackendGroup, BackendConfig])[] = [];
+    for (const group of groups) {
+      const { backends: found, problems } = await foundBackends(group);
+      all.push(...found.map((backend) => [group, backend] as const));
+      findings.push(...problems.map((problem) => asOf(group, problem)));
+    }
+    for (let i = 0; i < all.length; i += AT_A_TIME) {
+      const some = all.slice(i, i + AT_A_TIME).map(async ([group, backend]) => {
+        const found = await look(backend, config, group);
+        return found.map((finding) => asOf(group, finding));
+      });
+      findings.push(...(await Promise.all(some)).flat());
     }
     return findings;
   },
 };
 
-/** Gives an error text if the files for TLS cannot be used. */
-async function probeOptions(config: Config): Promise<CommonOptions | string> {
-  const { backendTls, backendProtocol, connectTimeoutMs, healthCheck } = config;
-  const { readBackendTls } = await import('../../gateway/config/tls-files.ts');
-  let tls: object;
-  try {
-    tls = readBackendTls(backendTls);
-  } catch (error) {
-    return (error as Error).message;
-  }
-  // The doctor speaks HTTP/1.1: of a backend over HTTP/2 it sees whether it can be reached.
-  const path = backendProtocol === 'http2' ? undefined : healthCheck.path;
-  return { tls, connectTimeoutMs, path, responseTimeoutMs: healthCheck.timeoutMs };
-}
-
-async function look(backend: BackendConfig, { config }: Patient, options: CommonOptions): Promise<Finding[]> {
+async function look(backend: BackendConfig, { host, port }: Config, group: BackendGroup): Promise<Finding[]> {
   const { url, name, weight } = backend;
+  const { tls, serverName = name, isHttp2, connectTimeoutMs, health } = group;
   const what = name === undefined ? url.origin : `${url.origin} (${name})`;
-  if (isOwnAddress(url.origin, { address: config.host, port: config.port })) {
-    return [
-      failure(`${what} is the gateway itself (PORT=${config.port})`, 'Remove it from BACKENDS, or correct its port'),
-    ];
+  if (isOwnAddress(url.origin, { address: host, port })) {
+    return [failure(`${what} is the gateway itself (PORT=${port})`, 'Remove it from BACKENDS, or correct its port')];
   }
+  const options: BackendProbeOptions = {
+    tls,
+    name: serverName,
+    connectTimeoutMs,
+    // The doctor speaks HTTP/1.1: of a backend over HTTP/2 it sees whether it can be reached.
+    path: isHttp2 ? undefined : health.path,
+    headers: { host: authorityOf(backend), ...lowerCased(health.headers) },
+    responseTimeoutMs: health.timeoutMs,
+  };
   try {
-    return [
-      ...judge(what, await probeBackend(url, { ...options, name, authority: authorityOf(backend) }), config),
-      ...idle(what, weight),
-    ];
+    return [...judge(what, await probeBackend(url, options), group), ...idle(what, weight)];
   } catch (error) {
     if (!(error instanceof ProbeError)) throw error;
-    return [failed(what, error, config)];
+    return [failed(what, error, group)];
   }
 }
+
+const lowerCased = (headers: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 
 function judge(
   what: string,
   { connectMs, validTo, status, responseMs }: ProbeResult,
-  { healthCheck }: Config,
+  { health }: BackendGroup,
 ): Finding[] {
   const findings: Finding[] = [];
   const connected = `${what}: connected in ${connectMs.toFixed(1)} ms`;
   if (status === undefined) {
     findings.push(ok(connected));
   } else if (status >= 200 && status < 300) {
-    findings.push(ok(`${connected}, ${healthCheck.path} responded with ${status} in ${responseMs.toFixed(1)} ms`));
+    findings.push(ok(`${connected}, ${health.path} responded with ${status} in ${responseMs.toFixed(1)} ms`));
   } else {
     findings.push(
       failure(
-        `${connected}, but ${healthCheck.path} responded with ${status}: health checks would take it out`,
+        `${connected}, but ${health.path} responded with ${status}: health checks would take it out`,
         'Set HEALTH_CHECK_PATH to a path that returns 200 to 299 while the backend is healthy',
       ),
     );
@@ -125,12 +123,16 @@ const idle = (what: string, weight: number): Finding[] =>
     ? [warning(`${what}: its weight is 0, so it gets no traffic`, 'Set a weight above 0 when it is to get requests')]
     : [];
 
-function failed(what: string, { step, code, message }: ProbeError, { connectTimeoutMs, healthCheck }: Config): Finding {
+function failed(
+  what: string,
+  { step, code, message }: ProbeError,
+  { connectTimeoutMs, health }: BackendGroup,
+): Finding {
   if (code === 'ETIMEDOUT') {
     const time =
       step === 'connect'
         ? `no connection within ${connectTimeoutMs} ms (CONNECT_TIMEOUT_MS)`
-        : `no response to ${healthCheck.path} within ${healthCheck.timeoutMs} ms (HEALTH_CHECK_TIMEOUT_MS)`;
+        : `no response to ${health.path} within ${health.timeoutMs} ms (HEALTH_CHECK_TIMEOUT_MS)`;
     return failure(
       `${what}: ${time}`,
       step === 'connect' ? FIXES.ETIMEDOUT : 'Find out why it is slow, or raise this time',
