@@ -109,6 +109,27 @@ describe('expressway doctor', () => {
     expect((await examine('open files', { MAX_CONNECTIONS: '0' })).said).toEqual([expect.stringMatching(/^note /)]);
   });
 
+  test('counts what the gateway counts for open files: workers, backends and the listener of HTTP_REDIRECT_PORT', async () => {
+    const file = join(folder, 'two-services.json');
+    const service = { backends: ['http://127.0.0.1:1', 'http://127.0.0.1:2'] };
+    const routes = [{ path: '/', service: 'one' }];
+    writeFileSync(file, JSON.stringify({ services: { one: service, two: service }, routes }));
+    const [cert, key] = [join(folder, 'counted-cert.pem'), join(folder, 'counted-key.pem')];
+    writeFileSync(cert, certificate.cert);
+    writeFileSync(key, certificate.key);
+    const { found } = await examine('open files', {
+      MAX_CONNECTIONS: '900000000',
+      WORKERS: '2',
+      GATEWAY_CONFIG: file,
+      TLS_CERT: cert,
+      TLS_KEY: key,
+      HTTP_REDIRECT_PORT: '0',
+      CONNECT_TIMEOUT_MS: '',
+      HEALTH_CHECK_TIMEOUT_MS: '',
+    });
+    expect(found[0]?.fix).toContain(`ulimit -n ${900_000_000 + 288 + 4 + 128}`);
+  });
+
   describe('expressway doctor and backends', () => {
     test('connects to each backend, and requests the health path only', async () => {
       const asked: string[] = [];

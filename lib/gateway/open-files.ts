@@ -34,23 +34,32 @@ export function openFileLimit(): number {
   return typeof soft === 'number' ? soft : Number.POSITIVE_INFINITY;
 }
 
-/** @param backends Each may have a connection for its health check. */
-export function shareOut(limit: number, backends: number): OpenFiles {
+/** @param others See {@link otherConnections}. */
+export function shareOut(limit: number, others: number): OpenFiles {
   const part = Math.floor(limit * ADMIN_PART);
   const adminConnections = Math.max(LEAST_ADMIN_CONNECTIONS, Math.min(part, ADMIN_CONNECTIONS));
-  const left = limit - OWN_FILES - adminConnections - backends;
+  const left = limit - OWN_FILES - adminConnections - others;
   return { adminConnections, connections: Math.max(1, Math.floor(left / 2)) };
 }
 
 /** Open files that the gateway may need in total for so many client connections. */
-export const filesFor = (connections: number, backends: number): number =>
-  2 * connections + OWN_FILES + ADMIN_CONNECTIONS + backends;
+export const filesFor = (connections: number, others: number): number =>
+  2 * connections + OWN_FILES + ADMIN_CONNECTIONS + others;
+
+/** Connections that `MAX_CONNECTIONS` does not count: one for the health checks of each backend, and those of `HTTP_REDIRECT_PORT`. */
+export function otherConnections({
+  backends,
+  declaration,
+  httpsRedirect,
+}: Pick<Config, 'backends' | 'declaration' | 'httpsRedirect'>): number {
+  const all = declaration === undefined ? [backends] : Object.values(declaration.services).map((one) => one.backends);
+  return all.flat().length + (httpsRedirect === undefined ? 0 : REDIRECT_CONNECTIONS);
+}
 
 /** Lowers `MAX_CONNECTIONS` to what the limit of open files allows, and logs it: as a warning where an operator has chosen the number. */
 export function withinOpenFiles(config: Config, log: Logger, limit: number = openFileLimit()) {
-  const { bounds, backends, declaration } = config;
-  const all = declaration === undefined ? [backends] : Object.values(declaration.services).map((one) => one.backends);
-  const count = all.flat().length + (config.httpsRedirect === undefined ? 0 : REDIRECT_CONNECTIONS);
+  const { bounds } = config;
+  const count = otherConnections(config);
   const { connections, adminConnections } = shareOut(limit, count);
   const wanted = bounds.maxConnections;
   const fits = wanted === 0 ? connections === Number.POSITIVE_INFINITY : wanted <= connections;

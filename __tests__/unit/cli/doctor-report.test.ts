@@ -73,3 +73,15 @@ test.each([
 ])('%d open files for %d connections: %s', async (files, connections, level) => {
   expect((await judgeOpenFiles(files, connections, 2)).level).toBe(level);
 });
+
+test('workers share the connections, and each one has the open files of a process', async () => {
+  expect(await judgeOpenFiles(5_290, 10_000, 2, 4)).toEqual({
+    level: 'ok',
+    what: '5290 open files are enough for 10000 connections (MAX_CONNECTIONS) in 4 workers',
+  });
+  expect(await judgeOpenFiles(5_289, 10_000, 2, 4)).toMatchObject({
+    level: 'warn',
+    what: expect.stringMatching(/need up to 5290 in each of 4 workers: the gateway takes 9996$/),
+    fix: expect.stringMatching(/ulimit -n 5290,.*or set MAX_CONNECTIONS=9996$/),
+  });
+});

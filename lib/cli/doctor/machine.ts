@@ -17,23 +17,34 @@ export const nodeVersion: Check = {
 /** Whether the limit of open files fits MAX_CONNECTIONS. */
 export const openFiles: Check = {
   name: 'open files',
-  async run({ config: { bounds, backends } }) {
-    const { openFileLimit } = await import('../../gateway/open-files.ts');
-    return [await judgeOpenFiles(openFileLimit(), bounds.maxConnections, backends.length)];
+  async run({ config }) {
+    const { openFileLimit, otherConnections } = await import('../../gateway/open-files.ts');
+    const { bounds, workers } = config;
+    return [await judgeOpenFiles(openFileLimit(), bounds.maxConnections, otherConnections(config), workers)];
   },
 };
 
-export async function judgeOpenFiles(files: number, maxConnections: number, backends: number): Promise<Finding> {
+/** @param others Connections of each process that MAX_CONNECTIONS does not count. */
+export async function judgeOpenFiles(
+  files: number,
+  maxConnections: number,
+  others: number,
+  workers = 1,
+): Promise<Finding> {
   const { filesFor, shareOut } = await import('../../gateway/open-files.ts');
-  const needed = filesFor(maxConnections, backends);
+  const share = Math.ceil(maxConnections / workers);
+  const needed = filesFor(share, others);
   const has = `${Number.isFinite(files) ? files : 'any number of'} open files`;
-  const { connections } = shareOut(files, backends);
-  if (maxConnections === 0) return note(`${has}: MAX_CONNECTIONS=0 sets no bound, the gateway takes ${connections}`);
-  if (maxConnections <= connections) return ok(`${has} are enough for ${maxConnections} connections (MAX_CONNECTIONS)`);
+  const { connections } = shareOut(files, others);
+  const all = connections * workers;
+  const [together, each] = workers > 1 ? [` in ${workers} workers`, ` in each of ${workers} workers`] : ['', ''];
+  if (maxConnections === 0) return note(`${has}: MAX_CONNECTIONS=0 sets no bound, the gateway takes ${all}`);
+  if (share <= connections)
+    return ok(`${has} are enough for ${maxConnections} connections (MAX_CONNECTIONS)${together}`);
   return warning(
-    `only ${has}, and ${maxConnections} connections (MAX_CONNECTIONS) need up to ${needed}: the gateway takes ${connections}`,
+    `only ${has}, and ${maxConnections} connections (MAX_CONNECTIONS) need up to ${needed}${each}: the gateway takes ${all}`,
     `Raise the limit (ulimit -n ${needed}, LimitNOFILE=${needed} in a systemd unit, --ulimit nofile=${needed} for a container) ` +
-      `or set MAX_CONNECTIONS=${connections}`,
+      `or set MAX_CONNECTIONS=${all}`,
   );
 }
 
