@@ -83,7 +83,7 @@ describe.each(['removed', 'changed'])('a service that a new declaration has %s',
     await eventually('the backend has the request', () => held.length === 1);
     gw.replace(how);
     await client.closed();
-    expect(await late).toBe(502);
+    expect(await late).toBe(503);
     await eventually('the service is closed', () => gw.isClosed());
   });
 

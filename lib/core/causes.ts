@@ -45,6 +45,7 @@ const FAILURE_CAUSES = {
   http_response_timeout: entry(504, TOO_LATE, 'backend', 'http_response_timeout'),
   connection_read_timeout: entry(504, TOO_LATE, 'backend', 'connection_read_timeout'),
   handler_timeout: entry(504, TOO_LATE, 'backend', 'http_response_timeout'),
+  drain_timeout: entry(503, 'The backend was removed', 'gateway', 'connection_terminated'),
   handler_error: entry(500, 'Internal error', 'gateway', 'proxy_internal_error'),
 } as const satisfies Record<string, CauseEntry>;
 

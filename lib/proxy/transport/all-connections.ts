@@ -4,6 +4,7 @@ import { BackendConnections, type Connection } from './backend-connections.ts';
 import { type BackendTlsOptions, connectorTls } from './backend-tls.ts';
 import { BoundConnections } from './bound-connections.ts';
 import type { Connections } from './connections.ts';
+import { RemovedError } from './failure.ts';
 import { correctHeads, failsAtReset } from './http-version.ts';
 import { Http2Connections } from './http2-connections.ts';
 import { buildConnector, type Connector } from './undici.ts';
@@ -133,7 +134,7 @@ export class AllConnections {
   /** Ends the requests on old connections to a backend that left. If it came back, its new connections stay. */
   cut(identity: string): void {
     for (const [connections, leaving] of this.#leaving) {
-      if (leaving.identity === identity) void connections.destroy(new Error('the backend was removed'));
+      if (leaving.identity === identity) void connections.destroy(new RemovedError('the backend was removed'));
     }
   }
 

@@ -31,6 +31,9 @@ export class HeadTooLargeError extends Error {
   }
 }
 
+/** The gateway cut a request to a backend that is no longer in the list. */
+export class RemovedError extends Error {}
+
 const BY_CODE: Readonly<Record<string, FailureCause>> = {
   ENOTFOUND: 'dns_error',
   EAI_AGAIN: 'dns_error',
@@ -54,6 +57,7 @@ const BY_CODE: Readonly<Record<string, FailureCause>> = {
 
 /** The cause for an error of undici or Node. */
 export function failureCause(error: CodedError, headReceived: boolean): FailureCause {
+  if (error instanceof RemovedError) return 'drain_timeout';
   const code = codeOf(error);
   // A backend that dies in the middle of a body is one cause, whatever the error is.
   if (headReceived)

@@ -3,6 +3,7 @@ import express, { type Express } from 'express';
 import { accessLog, circuitBreaker, gracefulShutdown, observability, roundRobinProxy } from 'expressway';
 import { Cleanup } from '../support/gateway.ts';
 import { PROTOCOLS } from '../support/protocols.ts';
+import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
 
@@ -49,4 +50,26 @@ test.each(ROWS)('%s: a request %s when the gateway stops is no client that left'
   const [{ status, cause, source } = {}] = log;
   expect({ status, cause, source }).toEqual(record);
   expect([breaker.state, proxy.status()[0]?.circuit]).toEqual(['closed', 'closed']);
+});
+
+const DRAINED = { status: 503, cause: 'drain_timeout', source: 'gateway' };
+
+test.each([
+  ['that waits for its backend', UPLOAD, BEFORE_HEAD],
+  ['that gets its response', GET, IN_BODY],
+])('a request %s when drainTimeoutMs is over is no failure of the backend', async (_what, sent, response) => {
+  const backend = cleanup.add(await RecorderBackend.start((connection) => void connection.write(response)));
+  const log: { status: number; cause: string | undefined; source: string }[] = [];
+  const to = { write: (line: string) => log.push(JSON.parse(line)) > 0 };
+  const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url], drainTimeoutMs: 50 }));
+  const app = express().use(observability({ accessLog: accessLog({ to }) }), proxy);
+  const { port } = cleanup.add(await listen(app));
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send(sent);
+  await eventually('the backend is asked', () => backend.requests.length === 1);
+  if (response !== BEFORE_HEAD) await eventually('it responds', () => client.pending.length > 0);
+  proxy.setBackends(['http://127.0.0.1:9']);
+  await eventually('it is recorded', () => log.length === 1);
+  const [{ status, cause, source } = {}] = log;
+  expect({ status, cause, source }).toEqual(DRAINED);
 });
