@@ -5,14 +5,18 @@ import express, { type Express } from 'express';
 import { roundRobinProxy, type UpgradeHandlerOptions, upgradeHandler } from 'expressway';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { Cleanup } from '../support/gateway.ts';
+import { mockTimeoutsOnly } from '../support/mock-time.ts';
 import { PROTOCOLS, type Protocol } from '../support/protocols.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answerOk, RecorderBackend } from '../support/recorder-backend.ts';
-import { listen } from '../support/servers.ts';
+import { eventually, listen } from '../support/servers.ts';
 import { rawEcho, upgradeRequest } from '../support/tunnels.ts';
 
 const cleanup = new Cleanup();
-afterEach(() => cleanup.run());
+afterEach(async () => {
+  jest.useRealTimers();
+  await cleanup.run();
+});
 
 /** Says who serves a WebSocket, first of all. */
 const greet = (sockets: WebSocketServer, name: string): WebSocketServer =>
@@ -138,6 +142,22 @@ describe.each(PROTOCOLS)(
         expect(codes()).toEqual(['WARN_EXPRESSWAY_UPGRADE_LISTENERS']);
       },
     );
+
+    test('an upgrade that no listener wants is closed after 10 s, and one that another listener has stays', async () => {
+      const { port } = await setup(protocol, 'socket.io', 'ours last', { path });
+      mockTimeoutsOnly();
+      const before = jest.getTimerCount();
+      const [unwanted, other] = [cleanup.add(await protocol.connect(port)), cleanup.add(await protocol.connect(port))];
+      unwanted.send(upgradeRequest('', '/nobody'));
+      other.send(
+        upgradeRequest(`Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${'A'.repeat(22)}==\r\n`, '/other/ws'),
+      );
+      expect((await other.response()).status).toBe(101);
+      await eventually('the handler waits', () => jest.getTimerCount() >= before + 2);
+      jest.advanceTimersByTime(10_000);
+      await unwanted.closed();
+      expect([unwanted.pending.length, other.closedBy]).toEqual([0, undefined]);
+    });
 
     test('without path, a warning says that other listeners may decide later', async () => {
       const { port } = await setup(protocol, 'socket.io', 'ours last');
