@@ -55,13 +55,22 @@ export class FolderStore implements AcmeStore {
     } catch (error) {
       if (!isCode(error, 'EEXIST')) throw error;
     }
-    const { mtimeMs } = await stat(path);
-    // The process that took it has died. The next attempt gets the lock.
-    if (Math.abs(Date.now() - mtimeMs) > forMs) await this.remove(name);
+    // The process that took it has died, if it is that old. The next attempt gets the lock.
+    if (Math.abs(Date.now() - (await this.#takenAt(path))) > forMs) await this.remove(name);
     return false;
   }
 
   close(): void {}
+
+  /** When a lock was taken; now, if it has just been released. */
+  async #takenAt(path: string): Promise<number> {
+    try {
+      return (await stat(path)).mtimeMs;
+    } catch (error) {
+      if (isCode(error, 'ENOENT')) return Date.now();
+      throw error;
+    }
+  }
 
   async #pathFor(name: string): Promise<string> {
     const path = join(this.#folder, name);
