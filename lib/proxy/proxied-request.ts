@@ -10,7 +10,7 @@ import { ForwardedBody } from './forwarded-body.ts';
 import type { ProxyParts } from './proxy-parts.ts';
 import { RequestCaps } from './request-caps.ts';
 import { containListeners, warnOfListener } from './response/contain-throws.ts';
-import { endsHere, refusedHere, respondToOptions } from './response/own-response.ts';
+import { countHop, refusedHere, respondToOptions } from './response/own-response.ts';
 import { Retries } from './retry/retries.ts';
 import { warnOfUpgrade } from './tunnel/upgrade-protocols.ts';
 
@@ -44,7 +44,7 @@ export class ProxiedRequest implements FailoverOwner {
     this.#exchange.scope = new AsyncResource('ExpresswayExchange');
     containListeners(this.#exchange);
     try {
-      if (this.#endsHere()) return;
+      if (this.#respondHere()) return;
       const rejected = this.#enterCaps() ?? this.#takeBody();
       if (rejected === undefined) new Failover(this.#parts, this.#exchange, this.#retries, this.#body, this).start();
       else this.reject(rejected);
@@ -53,8 +53,8 @@ export class ProxiedRequest implements FailoverOwner {
     }
   }
 
-  /** Whether the request needs no backend. */
-  #endsHere(): boolean {
+  /** Responds to a request that needs no backend. @returns whether it did, or the request is over. */
+  #respondHere(): boolean {
     const exchange = this.#exchange;
     const { req, res } = exchange;
     // The client left, or got a response, during an earlier middleware.
@@ -67,7 +67,7 @@ export class ProxiedRequest implements FailoverOwner {
       this.reject(rejected);
       return true;
     }
-    if (req.method === 'OPTIONS' && endsHere(req)) {
+    if (req.method === 'OPTIONS' && countHop(req)) {
       respondToOptions(res);
       this.over();
       return true;

@@ -195,6 +195,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
       },
     },
   );
+  // A new declaration changes them. Getters in the object above would be read once, by `Object.assign()`.
   return Object.defineProperties(router, {
     services: { get: () => inUse.proxies, enumerable: true },
     secretParameters: { get: () => inUse.secretParameters, enumerable: true },

@@ -34,10 +34,11 @@ export function refusedHere(exchange: Exchange, paths: AmbiguousPaths, via: Via 
 }
 
 /**
- * Whether the proxy itself responds to an OPTIONS request: one for the server itself, or with `Max-Forwards: 0`. Otherwise it lowers
- * `Max-Forwards` by one (RFC 9110 §7.6.2); a value that is no number stays as it is.
+ * Counts this hop of an OPTIONS request: lowers `Max-Forwards` by one (RFC 9110 §7.6.2). A value that is no number stays as it is.
+ *
+ * @returns whether the proxy itself must respond, because the request is for the server itself, or has `Max-Forwards: 0`.
  */
-export function endsHere({ url = '', headers }: IncomingMessage): boolean {
+export function countHop({ url = '', headers }: IncomingMessage): boolean {
   if (WHOLE_SERVER.test(url)) return true;
   const left = headers['max-forwards'];
   if (typeof left !== 'string' || !/^\d+$/.test(left)) return false;
