@@ -10,11 +10,11 @@ import type { Config } from './config/config.ts';
 import type { GatewayFile } from './config/declaration/gateway-file.ts';
 import type { Environment } from './config/env-file.ts';
 import { certificateFiles, type WatchedFiles } from './config/watched-files.ts';
-import { type AppFactory, type HostedApp, middlewareOptions, proxiesOf } from './hosted-app.ts';
+import { type HostedApp, proxiesOf } from './hosted-app.ts';
 import { ADMIN, GATEWAY, type ListenerName, listen, REDIRECT } from './listener.ts';
 import type { Logger } from './logging/logger.ts';
 import type { GatewayState } from './observing/gateway-state.ts';
-import { type Lines, type Observer, observe } from './observing/observe.ts';
+import type { Observer } from './observing/observe.ts';
 import type { PreparedReload, ReloadPart, ReloadScope } from './reload/prepared-reload.ts';
 import { Reload } from './reload/reload.ts';
 import {
@@ -27,11 +27,8 @@ import {
   routerPart,
   textsPart,
 } from './reload/reload-parts.ts';
-import { StartError } from './start-error.ts';
 
 const HTTPS_PORT = 443;
-const NO_ROUTER =
-  'GATEWAY_CONFIG: this app has no service router: mount serviceRouter(options.router) and return it as router, or leave the variable empty';
 
 /** Parts that a worker gets from its primary. */
 export interface WorkerContext {
@@ -47,10 +44,10 @@ export interface WorkerContext {
 
 /** The parts of a gateway, except its configuration. */
 export interface GatewayParts {
-  readonly app: AppFactory;
+  readonly hosted: HostedApp;
+  readonly observer: Observer;
   readonly log: Logger;
   readonly events: GatewayEvents;
-  readonly lines: Lines;
   readonly environment: Environment | undefined;
   readonly worker: WorkerContext | undefined;
   /** The file is watched for changes. */
@@ -89,16 +86,14 @@ export class Gateway implements AdminView {
   #redirectUrl: string | undefined;
 
   constructor(config: Config, parts: GatewayParts) {
-    const { log, lines, events, environment, worker, file, gatewayFile, state } = parts;
+    const { hosted, observer, log, events, environment, worker, file, gatewayFile, state } = parts;
     const { adminConnections: maxConnections } = parts;
     this.#config = config;
     this.#log = log;
     this.#worker = worker;
-    const options = middlewareOptions(config, events, worker?.counter);
-    this.#hosted = parts.app({ config, options, events, log });
-    if (config.declaration !== undefined && this.#hosted.router === undefined) throw new StartError([NO_ROUTER]);
-    this.#observer = observe({ config, events, log, lines, state, isWorker: worker !== undefined }, this.#hosted);
-    const { limiter, proxy, router } = this.#hosted;
+    this.#hosted = hosted;
+    this.#observer = observer;
+    const { limiter, proxy, router } = hosted;
     const servers = new ClientServers(config, this.#hosted.app, this.#observer, events);
     const { server, tls } = servers.forApp(log);
     state.certificates = tls?.certificates.facts ?? [];
@@ -250,17 +245,10 @@ export class Gateway implements AdminView {
   }
 
   async #release(): Promise<void> {
-    const { limiter, proxy, proxies = [], router } = this.#hosted;
-    const released = await Promise.allSettled([
-      // Closed first, because a closing proxy has no backends, which it would report as a problem.
-      this.#observer.close(),
-      ...[limiter, proxy, router].map((part) => part?.close()),
-      ...proxies.map((one) => one.close()),
-    ]);
+    const errors = await closeOpened(this.#hosted, this.#observer);
     // Closed last, so that the operator can watch the shutdown.
     this.#admin?.close();
     this.#admin?.closeAllConnections();
-    const errors = released.filter((one) => one.status === 'rejected').map((one) => one.reason);
     if (errors.length > 0) throw new AggregateError(errors, 'The gateway did not close cleanly');
   }
 
@@ -270,6 +258,18 @@ export class Gateway implements AdminView {
     server.on('error', (error) => this.#log.error({ error }, `${name.what} failed`));
     return url;
   }
+}
+
+/** Closes what keeps connections and timers open. @returns the errors of parts that did not close. */
+export async function closeOpened(hosted: HostedApp, observer: Observer | undefined): Promise<readonly unknown[]> {
+  const { limiter, proxy, proxies = [], router } = hosted;
+  const closed = await Promise.allSettled([
+    // Closed first, because a closing proxy has no backends, which it would report as a problem.
+    observer?.close(),
+    ...[limiter, proxy, router].map((part) => part?.close()),
+    ...proxies.map((one) => one.close()),
+  ]);
+  return closed.filter((one) => one.status === 'rejected').map((one) => one.reason);
 }
 
 /** The backends or services, for the log. */

@@ -3,14 +3,15 @@ import { BackendsFile } from './config/backends-file.ts';
 import type { Config } from './config/config.ts';
 import { GatewayFile } from './config/declaration/gateway-file.ts';
 import type { Environment } from './config/env-file.ts';
-import { Gateway, type WorkerContext } from './gateway.ts';
-import type { AppFactory } from './hosted-app.ts';
+import { closeOpened, Gateway, type WorkerContext } from './gateway.ts';
+import { type AppFactory, middlewareOptions } from './hosted-app.ts';
 import { logEvents } from './logging/event-log.ts';
 import { createLogger, type Logger } from './logging/logger.ts';
 import { GatewayState } from './observing/gateway-state.ts';
-import type { Lines } from './observing/observe.ts';
+import { type Lines, type Observer, observe } from './observing/observe.ts';
 import { withinOpenFiles } from './open-files.ts';
 import { standardApp } from './standard-app.ts';
+import { StartError } from './start-error.ts';
 
 export interface GatewayDeps {
   /** Makes the app. Default: {@link standardApp}. */
@@ -27,8 +28,13 @@ export interface GatewayDeps {
   readonly state?: GatewayState;
 }
 
+const NO_ROUTER =
+  'GATEWAY_CONFIG: this app has no service router: mount serviceRouter(options.router) and return it as router, or leave the variable empty';
+
 /**
- * @throws {ListenError} when the gateway cannot listen on a port. It first closes what it has opened.
+ * When the start fails, it first closes what it has opened.
+ *
+ * @throws {ListenError} when the gateway cannot listen on a port.
  * @throws {BackendsError} when BACKENDS_FILE holds no usable list.
  * @throws {GatewayFileError} when GATEWAY_CONFIG holds no usable declaration.
  */
@@ -47,13 +53,22 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
   const { config: fitting, adminConnections } = withinOpenFiles({ ...config, backends, declaration }, log);
   const { app = standardApp } = deps;
   const { state = new GatewayState() } = deps;
-  const parts = { app, log, lines, events, environment, worker, file, gatewayFile, state, adminConnections };
-  const gateway = new Gateway(fitting, parts);
+  const options = middlewareOptions(fitting, events, worker?.counter);
+  const hosted = app({ config: fitting, options, events, log });
+  let observer: Observer | undefined;
+  let gateway: Gateway | undefined;
   try {
+    if (declaration !== undefined && hosted.router === undefined) throw new StartError([NO_ROUTER]);
+    observer = observe({ config: fitting, events, log, lines, state, isWorker: worker !== undefined }, hosted);
+    const parts = { hosted, observer, log, events, environment, worker, file, gatewayFile, state, adminConnections };
+    gateway = new Gateway(fitting, parts);
     await gateway.open();
+    return gateway;
   } catch (error) {
-    await gateway.close();
+    // The reason of the failed start counts.
+    if (gateway !== undefined)
+      await gateway.close().catch((unclosed) => log.error({ error: unclosed }, 'failed to close'));
+    else await closeOpened(hosted, observer);
     throw error;
   }
-  return gateway;
 }
