@@ -195,7 +195,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
       },
     },
   );
-  // A new declaration changes them. Getters in the object above would be read once, by `Object.assign()`.
+  // A new declaration changes these two. `Object.assign()` would read them only once.
   return Object.defineProperties(router, {
     services: { get: () => inUse.proxies, enumerable: true },
     secretParameters: { get: () => inUse.secretParameters, enumerable: true },
