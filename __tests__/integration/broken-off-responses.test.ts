@@ -238,7 +238,7 @@ describe('a response that the server itself ends is not the failure of the app',
     client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     await eventually('the handler has it', () => responses.length > 0);
     await shutdown.close();
-    expect(await ended()).toEqual(LEFT);
+    expect(await ended()).toEqual({ ...LEFT, status: 503, cause: 'gateway_shutdown' });
   });
 
   test('because of its timeout', async () => {
