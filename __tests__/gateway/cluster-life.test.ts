@@ -293,7 +293,8 @@ describe('the shutdown of a gateway with workers', () => {
     const dns = await DnsServer.start();
     const backend = await openBackend('one');
     const BACKENDS = `${backend.url},dns://slow.test:80`;
-    const cluster = await clusters.start({ DNS_SERVERS: dns.address, BACKENDS, SHUTDOWN_TIMEOUT_MS: '3000' });
+    // Less than the 5 s for which a look-up waits.
+    const cluster = await clusters.start({ DNS_SERVERS: dns.address, BACKENDS, SHUTDOWN_TIMEOUT_MS: '4500' });
     dns.records.set('slow.test', 'silent');
     const { length } = dns.questions;
     process.kill((await cluster.pids())[0] as number, 'SIGKILL');
