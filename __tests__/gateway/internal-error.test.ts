@@ -6,6 +6,7 @@ import { finalHandler } from '../../lib/gateway/internal-error.ts';
 import { GATEWAY, listen } from '../../lib/gateway/listener.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
 import { ask } from '../support/ask.ts';
+import { afterRead } from '../support/pause.ts';
 import { expectWarnings } from '../support/warnings.ts';
 
 expectWarnings('WARN_EXPRESSWAY_LISTENER');
@@ -84,9 +85,9 @@ test.each([404, 500])('an app whose own writeHead() throws does not end the proc
 });
 
 test('an error in the middle of a response to HTTP/1.0 resets the connection, whose end would be that of the response', async () => {
-  const { url } = await serve((_, res) => {
-    res.write('half');
-    throw new Error('too late');
+  // On Node 22, a client that reads the last bytes and the reset at once sees an end.
+  const { url } = await serve((_req, res, next) => {
+    res.write('half', () => afterRead(() => next(new Error('too late'))));
   });
   expect(await bytesFor(url, 'GET / HTTP/1.0\r\nHost: a\r\n\r\n')).toMatchObject({ how: 'ECONNRESET' });
 });
