@@ -59,6 +59,30 @@ const CHAINS: Record<string, (backend: string) => RequestHandler[]> = {
   ],
 };
 
+test('a key in the query for one of two routers reaches no log, whichever of them rejects the request', async () => {
+  const lines: string[] = [];
+  const routerOf = (path: string, query: string) =>
+    cleanup.add(
+      serviceRouter({
+        services: {},
+        routes: [{ path, respond: { status: 204 }, authentication: { apiKey: { ...apiKey, query } } }],
+      }),
+    );
+  const routers = [routerOf('/orders', 'k1'), routerOf('/users', 'k2')] as const;
+  const log = accessLog({ to: { write: (line) => void lines.push(line) } });
+  const app = express().use(observability({ accessLog: log, routers }));
+  app.use('/first', routers[0]).use('/second', routers[1]);
+  app.use(ipRateLimit({ deny: ['127.0.0.1'] }));
+  const { url } = cleanup.add(await listen(app));
+  const statuses: number[] = [];
+  for (const path of ['/first/none', '/second/none', '/orders', '/users', '/none']) {
+    statuses.push((await fetch(`${url}${path}?k1=SECRET&k2=SECRET`)).status);
+  }
+  expect(statuses).toEqual([404, 404, 403, 403, 403]);
+  await eventually('all are logged', () => lines.length === statuses.length);
+  expect(lines.filter((line) => line.includes(SECRET))).toEqual([]);
+});
+
 describe('a key in the query of a request that serviceRouter() rejects before its authentication reaches no log', () => {
   test.each([
     ['by the address of the client', { deny: ['127.0.0.1'] }, '/orders?k9=SECRET', 403],

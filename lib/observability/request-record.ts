@@ -218,8 +218,10 @@ export class RequestRecord implements Recorder {
     const exchange = this.#exchange;
     // With a service, another proxy of the app had the request.
     if (exchange.route !== undefined || exchange.service !== undefined) return;
+    // The request may have been meant for any of them.
+    const secrets = this.#routers.flatMap(({ secretParameters }) => [...secretParameters]);
+    if (secrets.length > 0) exchange.secretParameters = new Set(secrets);
     for (const router of this.#routers) {
-      exchange.secretParameters = router.secretParameters;
       const found = router.routeOf(exchange);
       if (found === undefined) continue;
       exchange.route = found.route;

@@ -98,7 +98,7 @@ async function ask(
   path: string,
   { headers: own, responseTimeoutMs }: BackendProbeOptions,
 ): Promise<number> {
-  const headers = { 'user-agent': 'expressway-doctor', connection: 'close', ...own };
+  const headers = { connection: 'close', ...own };
   const asked = request({ createConnection: () => socket, path, headers });
   // Errors after the head do not matter, but without a listener they would end the process.
   asked.on('error', () => {});

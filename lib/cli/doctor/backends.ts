@@ -2,6 +2,7 @@ import { authorityOf } from '../../backends/backend.ts';
 import type { BackendConfig } from '../../backends/backend-url.ts';
 import { isOwnAddress } from '../../backends/own-address.ts';
 import type { Config } from '../../gateway/config/config.ts';
+import { checkHeaders } from '../../proxy/transport/http2-probe.ts';
 import { asOf, type BackendGroup, backendGroups, foundBackends } from './backend-group.ts';
 import { type BackendProbeOptions, ProbeError, type ProbeResult, probeBackend } from './backend-probe.ts';
 import { type Check, type Finding, failure, ok, warning } from './finding.ts';
@@ -79,7 +80,7 @@ async function look(backend: BackendConfig, { host, port }: Config, group: Backe
     connectTimeoutMs,
     // The doctor speaks HTTP/1.1: of a backend over HTTP/2 it sees whether it can be reached.
     path: isHttp2 ? undefined : health.path,
-    headers: { host: authorityOf(backend), ...lowerCased(health.headers) },
+    headers: checkHeaders(authorityOf(backend), health.headers),
     responseTimeoutMs: health.timeoutMs,
   };
   try {
@@ -89,9 +90,6 @@ async function look(backend: BackendConfig, { host, port }: Config, group: Backe
     return [failed(what, error, group)];
   }
 }
-
-const lowerCased = (headers: Readonly<Record<string, string>>): Record<string, string> =>
-  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 
 function judge(
   what: string,
