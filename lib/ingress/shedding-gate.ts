@@ -52,6 +52,8 @@ export class SheddingGate {
   #highFrom: number | undefined;
   /** Lower bound of the window in this turn. */
   #leastMs = 0;
+  /** Time since the last turn with requests in which the event loop was idle. */
+  #idleMs = 0;
   /** Part of its busy time in which the process had the processor. */
   #processorShare = 1;
   #idleLately = 0;
@@ -111,7 +113,8 @@ export class SheddingGate {
 
   /** Call it before the first request of a turn. */
   turnBegan(now: number): void {
-    this.#leastMs = Math.min(this.#longestMs, LEAST_PART * (now - this.#turnFrom));
+    this.#leastMs = Math.min(this.#longestMs, Math.max(this.#idleMs, LEAST_PART * (now - this.#turnFrom)));
+    this.#idleMs = 0;
     this.#turnFrom = now;
     this.#highFrom = undefined;
   }
@@ -135,6 +138,7 @@ export class SheddingGate {
     const elapsedMs = Math.min(CALM_MS, Math.max(0, sample.now - this.#sampledAt));
     this.#sampledAt = sample.now;
     const busyMs = elapsedMs * (1 - sample.idleShare);
+    this.#idleMs += elapsedMs - busyMs;
     if (busyMs > 0) this.#processorShare = Math.min(1, sample.cpuMs / busyMs);
     this.#idleLately += (sample.idleShare - this.#idleLately) * (elapsedMs / CALM_MS);
     if (this.#isShedding) this.#sampleShedding(sample);

@@ -76,6 +76,33 @@ test('turns with requests and turns with their responses are no shrinking queue'
   expect(gate.isShedding).toBe(true);
 });
 
+test('after a pause of the clients, as many requests are let in as the event loop was idle for', () => {
+  const gate = gateAfter(20, {});
+  let now = 1_000;
+  const isAdmittedAfter = (ms: number) => {
+    gate.turnBegan(now);
+    const isAdmitted = gate.admits('normal', now + ms);
+    gate.turnEnded(now + ms);
+    now += ms;
+    return isAdmitted;
+  };
+  // Turns of 100 ms narrow the window.
+  for (let turn = 0; turn < 50; turn += 1) isAdmittedAfter(100);
+  expect(isAdmittedAfter(15)).toBe(false);
+  const pause = () => {
+    gate.sample({ ...LATE, cpuMs: 1_000, now });
+    for (let sample = 0; sample < 3; sample += 1) {
+      now += 10;
+      gate.sample({ ...LATE, delayMs: 0, idleShare: 1, cpuMs: 0, now });
+    }
+  };
+  pause();
+  expect(isAdmittedAfter(31)).toBe(false);
+  pause();
+  expect(isAdmittedAfter(29)).toBe(true);
+  expect(isAdmittedAfter(29)).toBe(false);
+});
+
 test('a clock that is set does no harm', () => {
   const gate = gateAfter(20, {});
   gate.sample({ ...LATE, delayMs: 0, now: 1e12 });
