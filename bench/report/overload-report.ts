@@ -1,6 +1,7 @@
 import type { OpenResult } from '../load/open-run.ts';
 import type { LinePanel } from './line-panel.ts';
 import { headLines, type RunFacts } from './run-facts.ts';
+import { spreadOf } from './statistics.ts';
 import { type Column, renderTable } from './table.ts';
 
 export interface OverloadPoint extends Omit<OpenResult, 'recoveryMs' | 'counted'> {
@@ -8,6 +9,8 @@ export interface OverloadPoint extends Omit<OpenResult, 'recoveryMs' | 'counted'
   readonly factor: number;
   readonly isNewEach: boolean;
   readonly seconds: number;
+  /** Requests per second in a closed loop, before this process had an overload. */
+  readonly capacity: number;
   /** Milliseconds from the end of the overload to the last request that was not served in time; nothing where there was no overload. */
   readonly recoveryMs: number | undefined;
   /** p99 of a health check on a listener of its own in the same process, where the target has one. */
@@ -17,8 +20,7 @@ export interface OverloadPoint extends Omit<OpenResult, 'recoveryMs' | 'counted'
 export interface OverloadRow {
   readonly name: string;
   readonly title: string;
-  /** Requests per second in a closed loop. */
-  capacity: number;
+  /** In order; the same load several times if there were several processes or rounds. */
   readonly points: OverloadPoint[];
   failure: string | undefined;
 }
@@ -26,53 +28,82 @@ export interface OverloadRow {
 /** Of a latency in the chart. */
 const MOST_MS = 2_000;
 
-interface Line extends OverloadPoint {
+interface Line {
   readonly name: string;
-  readonly capacity: number;
+  readonly factor: number;
+  readonly isNewEach: boolean;
+  readonly points: readonly OverloadPoint[];
 }
 
 const percent = (value: number): string => `${Math.round(100 * value)} %`;
 const ms = (value: number): string => `${Math.round(value)} ms`;
 /** Requests served, as a part of the capacity. */
-const goodput = ({ served, seconds, capacity }: Line): number => served / seconds / capacity;
+const goodput = ({ served, seconds, capacity }: OverloadPoint): number => served / seconds / capacity;
+
+type Value = (point: OverloadPoint) => number | undefined;
+
+const known = ({ points }: Line, value: Value): number[] =>
+  points.map(value).filter((found) => found !== undefined && Number.isFinite(found)) as number[];
+
+const median = (line: Line, value: Value): number | undefined => spreadOf(known(line, value))?.median;
+
+/** The median; of several processes or rounds also the least and the most. */
+function cell(value: Value, show: (value: number) => string): (line: Line) => string {
+  return (line) => {
+    const values = known(line, value);
+    if (values.length === 0) return '–';
+    const middle = show(median(line, value) as number);
+    return values.length === 1 ? middle : `${middle} (${show(Math.min(...values))}–${show(Math.max(...values))})`;
+  };
+}
 
 const COLUMNS: readonly Column<Line>[] = [
   { head: 'target', align: 'left', cell: ({ name }) => name },
   { head: 'offered', cell: ({ factor, isNewEach }) => `${factor} ×${isNewEach ? ', new connections' : ''}` },
-  { head: 'goodput', cell: (line) => percent(goodput(line)) },
-  { head: 'p50', cell: ({ goodP50 }) => ms(goodP50) },
-  { head: 'p99', cell: ({ goodP99 }) => ms(goodP99) },
-  { head: 'rejected', cell: ({ rejected, offered }) => percent(rejected / offered) },
-  { head: 'their p99', cell: ({ rejected, rejectedP99 }) => (rejected === 0 ? '–' : ms(rejectedP99)) },
-  { head: 'lost', cell: ({ lost, offered }) => percent(lost / offered) },
-  { head: 'recovery', cell: ({ recoveryMs }) => (recoveryMs === undefined ? '–' : ms(recoveryMs)) },
-  { head: 'health p99', cell: ({ healthP99 }) => (healthP99 === undefined ? '–' : ms(healthP99)) },
+  { head: 'goodput', cell: cell(goodput, percent) },
+  { head: 'p50', cell: cell(({ goodP50 }) => goodP50, ms) },
+  { head: 'p99', cell: cell(({ goodP99 }) => goodP99, ms) },
+  { head: 'rejected', cell: cell(({ rejected, offered }) => rejected / offered, percent) },
+  { head: 'their p99', cell: cell(({ rejected, rejectedP99 }) => (rejected === 0 ? undefined : rejectedP99), ms) },
+  { head: 'lost', cell: cell(({ lost, offered }) => lost / offered, percent) },
+  { head: 'recovery', cell: cell(({ recoveryMs }) => recoveryMs, ms) },
+  { head: 'health p99', cell: cell(({ healthP99 }) => healthP99, ms) },
   // More than a few milliseconds: the generator could not send what it should, and the line says little.
-  { head: 'generator late', cell: ({ lagP99 }) => ms(lagP99) },
+  { head: 'generator late', cell: cell(({ lagP99 }) => lagP99, ms) },
 ];
 
+function linesOf({ name, points }: OverloadRow): Line[] {
+  const byLoad = Map.groupBy(points, ({ factor, isNewEach }) => `${factor} ${isNewEach}`);
+  return [...byLoad.values()].map((points) => {
+    const { factor, isNewEach } = points[0] as OverloadPoint;
+    return { name, factor, isNewEach, points };
+  });
+}
+
 export function overloadText(rows: readonly OverloadRow[], facts: RunFacts): string {
-  const lines = rows.flatMap(({ name, capacity, points }) => points.map((point) => ({ ...point, name, capacity })));
+  const { seconds, processes } = facts.flags;
+  const each = processes === 1 ? '' : `; ${processes} processes each: median (least–most)`;
+  const capacities = ({ points }: OverloadRow) => [...new Set(points.map(({ capacity }) => capacity))].join(', ');
   return [
-    ...headLines(facts, `overload: ${facts.flags.seconds} s each; latency from when a request was due`),
+    ...headLines(facts, `overload: ${seconds} s each; latency from when a request was due${each}`),
     '',
-    renderTable(COLUMNS, lines),
+    renderTable(COLUMNS, rows.flatMap(linesOf)),
     '',
-    ...rows.map(({ name, title, capacity, failure }) => `${name}: ${title}; ${failure ?? `${capacity} req/s`}`),
+    ...rows.map((row) => `${row.name}: ${row.title}; ${row.failure ?? `${capacities(row)} req/s`}`),
   ].join('\n');
 }
 
 /** Over what was offered; requests with a connection each are in the table only. */
 export function overloadPanels(rows: readonly OverloadRow[]): readonly LinePanel[] {
-  const series = (y: (line: Line) => number) =>
+  const series = (y: Value) =>
     rows
       .filter(({ points }) => points.length > 0)
-      .map(({ name, capacity, points }) => ({
-        label: name,
-        isOurs: name === 'suite-shedding',
-        points: points
+      .map((row) => ({
+        label: row.name,
+        isOurs: row.name === 'suite-shedding',
+        points: linesOf(row)
           .filter(({ isNewEach }) => !isNewEach)
-          .map((point) => [point.factor, y({ ...point, name, capacity })] as const),
+          .map((line) => [line.factor, median(line, y) as number] as const),
       }));
   const showX = (factor: number) => `${factor} ×`;
   return [

@@ -39,10 +39,11 @@ const RECOVERY_SECONDS = 3;
 export const overload: Subcommand = {
   name: 'overload',
   about: 'goodput and latency of what is served at 0.5 to 3 times the capacity (overload [factors, like 1,2])',
-  defaults: { rounds: 1, seconds: 4, warmupSeconds: 2 },
+  defaults: { rounds: 1, processes: 1, seconds: 4, warmupSeconds: 2 },
 
-  atMostSeconds: ({ rounds, seconds, warmupSeconds }: Flags) =>
+  atMostSeconds: ({ rounds, processes, seconds, warmupSeconds }: Flags) =>
     rounds *
+      processes *
       TARGETS.length *
       ((FACTORS.length + 1) * (seconds + warmupSeconds + RECOVERY_SECONDS + OPENING_SECONDS + 10) + 40) +
     60,
@@ -59,18 +60,14 @@ export const overload: Subcommand = {
     const rows = await inTempFolder(async (folder) => {
       const measured: OverloadRow[] = [];
       for (const target of targets) {
-        const row: OverloadRow = {
-          name: target.name,
-          title: target.title,
-          capacity: 0,
-          points: [],
-          failure: undefined,
-        };
+        const row: OverloadRow = { name: target.name, title: target.title, points: [], failure: undefined };
         measured.push(row);
         try {
-          const running = await target.start({ processes, placement, backends: origins, folder });
-          await measure(row, running, load, bench);
-          await running.stop();
+          for (let count = 0; count < flags.processes; count += 1) {
+            const running = await target.start({ processes, placement, backends: origins, folder });
+            await measure(row, running, load, bench);
+            await running.stop();
+          }
         } catch (error) {
           row.failure = error instanceof Error ? error.message : String(error);
           progress(`${target.name} failed: ${row.failure}`);
@@ -98,18 +95,18 @@ export const overload: Subcommand = {
 async function measure(row: OverloadRow, running: RunningTarget, load: Child, bench: Bench): Promise<void> {
   const { flags, progress } = bench;
   const recoverySeconds = flags.smoke ? 0.5 : RECOVERY_SECONDS;
-  row.capacity = await capacityOf(running, load, bench);
-  progress(`${row.name}: ${row.capacity} req/s`);
+  const capacity = await capacityOf(running, load, bench);
+  progress(`${row.name}: ${capacity} req/s`);
   for (let round = 1; round <= flags.rounds; round += 1) {
     const plans = factorsOf(flags).map((factor) => ({ factor, isNewEach: false }));
     for (const { factor, isNewEach } of [...plans, { factor: NEW_CONNECTIONS_FACTOR, isNewEach: true }]) {
       const plan: OpenPlan = {
         port: running.port,
         connections: flags.smoke ? flags.connections : CONNECTIONS,
-        perSecond: row.capacity * factor,
+        perSecond: capacity * factor,
         warmupSeconds: flags.warmupSeconds,
         seconds: flags.seconds,
-        after: factor > 1 ? { perSecond: row.capacity / 2, seconds: recoverySeconds } : undefined,
+        after: factor > 1 ? { perSecond: capacity / 2, seconds: recoverySeconds } : undefined,
         seed: round,
         isNewEach,
       };
@@ -120,6 +117,7 @@ async function measure(row: OverloadRow, running: RunningTarget, load: Child, be
         factor,
         isNewEach,
         seconds: flags.seconds,
+        capacity,
         ...result,
         recoveryMs: factor > 1 ? recoveryMs : undefined,
         healthP99: await health?.stop(counted),
