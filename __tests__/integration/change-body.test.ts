@@ -11,6 +11,7 @@ import {
   circuitBreaker,
   compose,
   errorResponses,
+  ipRateLimit,
   observability,
   roundRobinProxy,
 } from '../../lib/index.ts';
@@ -101,7 +102,12 @@ async function gateway(
 async function ask({ url }: RunningServer, path: string, method = 'GET', headers: Record<string, string> = {}) {
   const sent = request(url + path, { method, headers, agent: false }).end();
   const [response] = (await once(sent, 'response')) as [IncomingMessage];
-  return { status: response.statusCode, headers: response.headers, body: await text(response) };
+  return {
+    status: response.statusCode,
+    reason: response.statusMessage,
+    headers: response.headers,
+    body: await text(response),
+  };
 }
 
 const LENGTH = { 'content-length': String(CHANGED.length) };
@@ -195,6 +201,200 @@ test('a body that breaks off never looks whole', async () => {
   await expect(ask(await gateway(), '/dies-later')).rejects.toThrow('socket hang up');
 });
 
+/** An app whose only handler, behind changeBody(), is this one. */
+async function handled(handler: express.RequestHandler, options: Partial<ChangeBodyOptions> = {}) {
+  const app = express().set('env', 'test').disable('x-powered-by');
+  app.use(changeBody({ ...OPTIONS, maxBytes: 100, ...options }));
+  app.use(handler);
+  app.use(((error, _req, res, _next) => {
+    res.statusCode = 502;
+    res.end(`${error.message} (${error.cause?.code})`);
+  }) as express.ErrorRequestHandler);
+  return kept(await listen(app));
+}
+
+const typed = (res: ServerResponse, type = 'text/html') => res.setHeader('Content-Type', type);
+
+test.each<[string, (res: ServerResponse) => void]>([
+  ['flushHeaders() and write()', (res) => void [res.flushHeaders(), res.write(PAGE), res.end()]],
+  [
+    'two kinds of pieces',
+    (res) => void [res.write(PAGE.slice(0, 5)), res.end(new Uint8Array(Buffer.from(PAGE.slice(5))))],
+  ],
+  ['an encoding', (res) => void [res.write(Buffer.from(PAGE).toString('hex'), 'hex'), res.end()]],
+  ['an encoding at the end', (res) => void res.end(Buffer.from(PAGE).toString('base64'), 'base64')],
+  ['end() twice', (res) => void [res.end(PAGE), res.end('more')]],
+  ['end(null)', (res) => void [res.write(PAGE), res.end(null)]],
+  ['callbacks, the last one with nothing else', (res) => void res.write(PAGE, () => res.end(() => undefined))],
+  ['a callback beside an encoding', (res) => void res.write(PAGE, 'utf8', () => res.end())],
+  ['a type with a space before its parameter', (res) => void [typed(res, 'Text/HTML ; charset=utf-8'), res.end(PAGE)]],
+  ['writeHead() with a reason', (res) => void res.writeHead(200, 'Fine', { 'X-A': '1' }).end(PAGE)],
+  ['writeHead() with a header of no value', (res) => void res.writeHead(200, { 'X-A': undefined }).end(PAGE)],
+  ['writeHead() with null', (res) => void res.writeHead(200, null as never).end(PAGE)],
+  [
+    'writeHead() with pairs',
+    (res) => void res.writeHead(200, [['Content-Type', 'application/json']] as never).end(PAGE),
+  ],
+  ['writeHead() twice', (res) => void res.writeHead(200).writeHead(500).end(PAGE)],
+])('a handler that uses %s', async (_, respond) => {
+  const server = await handled((_req, res) => {
+    typed(res);
+    respond(res);
+  });
+  expect(await ask(server, '/')).toMatchObject({ status: 200, headers: LENGTH, body: CHANGED });
+});
+
+test('callbacks of end() are called when the response is sent', async () => {
+  const called: string[] = [];
+  const server = await handled((req, res) => {
+    const callback = () => void called.push(req.path);
+    typed(res);
+    if (req.path === '/body') res.end(PAGE, callback);
+    else res.end(callback);
+  });
+  await ask(server, '/body');
+  await ask(server, '/none');
+  expect(called).toEqual(['/body', '/none']);
+});
+
+test('headers of writeHead() replace those that were set', async () => {
+  const server = await handled((req, res) => {
+    res.setHeader('X-A', '0');
+    const raw = ['Content-Type', 'text/html', 'X-A', '1', 'x-a', '2'];
+    res.writeHead(200, 'Fine', req.url === '/raw' ? raw : { 'content-type': 'text/html', 'X-a': ['1', '2'] }).end(PAGE);
+  });
+  for (const path of ['/raw', '/object']) {
+    const { reason, headers } = await ask(server, path);
+    expect([reason, headers['x-a']]).toEqual(['Fine', '1, 2']);
+  }
+});
+
+test('no header describes the old body, and none of the conditions of the client is for it', async () => {
+  const old = ['Content-MD5', 'Content-Digest', 'Repr-Digest', 'Digest', 'Accept-Ranges'];
+  let seen: unknown;
+  const server = await handled((req, res) => {
+    seen = req.headers['if-range'];
+    typed(res);
+    for (const name of old) res.setHeader(name, 'old');
+    res.setHeader('ETag', 'W/"1"');
+    res.end(PAGE);
+  });
+  const { headers } = await ask(server, '/', 'GET', { 'if-range': '"1"' });
+  expect(seen).toBeUndefined();
+  expect(headers).toMatchObject({ ...LENGTH, etag: 'W/"1"' });
+  for (const name of old) expect(headers).not.toHaveProperty(name.toLowerCase());
+});
+
+test.each([
+  [206, PAGE],
+  [304, ''],
+])('a response with status %d stays as it is', async (status, body) => {
+  const server = await handled((_req, res) => {
+    typed(res);
+    res.writeHead(status, { ETag: '"1"' }).end(PAGE);
+  });
+  expect(await ask(server, '/')).toMatchObject({ status, body, headers: { etag: '"1"' } });
+});
+
+test('flushHeaders() sends the head of another response at once', async () => {
+  const server = await handled((_req, res) => {
+    typed(res, 'text/css');
+    res.flushHeaders();
+  });
+  const sent = request(server.url, { agent: false }).end();
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  expect(response.headers['content-type']).toBe('text/css');
+  sent.destroy();
+});
+
+test('a rejection behind it stays as it is', async () => {
+  const limiter = ipRateLimit({ limit: 1, windowMs: 60_000 });
+  const server = await handled(limiter, { types: ['application/problem+json'], change: () => 'changed' });
+  await ask(server, '/');
+  expect(await ask(server, '/')).toMatchObject({ status: 429, body: expect.stringContaining('rate_limited') });
+});
+
+test.each([
+  [100, 200, 'a'.repeat(100)],
+  [101, 502, 'changeBody(): the body of the response is longer than 100 bytes (maxBytes) (undefined)'],
+])('a body of %d bytes where 100 are allowed: %d', async (bytes, status, body) => {
+  const server = await handled((_req, res) => void [typed(res), res.end('a'.repeat(bytes))]);
+  expect(await ask(server, '/')).toMatchObject({ status, body });
+});
+
+test('the response to a body that cannot be read has no header of it, and the error has the cause', async () => {
+  const old = ['ETag', 'Last-Modified', 'Cache-Control', 'Expires', 'Content-Type', 'Content-Encoding'];
+  const server = await handled((_req, res) => {
+    for (const name of old) res.setHeader(name, '"1"');
+    typed(res);
+    res.setHeader('Content-Encoding', 'gzip');
+    res.end('no gzip');
+  });
+  const { status, headers, body } = await ask(server, '/');
+  expect([status, body]).toEqual([
+    502,
+    'changeBody(): the body of the response cannot be decompressed (gzip) (Z_DATA_ERROR)',
+  ]);
+  for (const name of old) expect(headers).not.toHaveProperty(name.toLowerCase());
+});
+
+test('a body without an end is an error as soon as it is too long, and its backend is left alone', async () => {
+  const left = Promise.withResolvers<void>();
+  const backend = kept(
+    await listen((_req, res) => {
+      typed(res);
+      const timer = setInterval(() => res.write('a'.repeat(60)), 1);
+      res.on('close', () => void [clearInterval(timer), left.resolve()]);
+    }),
+  );
+  const proxy = kept(roundRobinProxy({ backends: [backend.url] }));
+  expect(await ask(await handled(proxy), '/')).toMatchObject({ status: 502 });
+  await left.promise;
+  expect(proxy.status()).toMatchObject([{ circuit: 'closed', inFlight: 0 }]);
+});
+
+test('a handler that goes on when its body is too long does no harm', async () => {
+  const ended = Promise.withResolvers<void>();
+  const server = await handled((_req, res) => {
+    typed(res);
+    res.once('close', () => void [res.write('late'), res.end(), ended.resolve()]);
+    let left = 100;
+    // Before the error handler, and between its end() and the end of the response.
+    const go = (): void => {
+      res.write('a'.repeat(60));
+      left -= 1;
+      if (left > 0) queueMicrotask(go);
+    };
+    go();
+  });
+  expect(await ask(server, '/')).toMatchObject({ status: 502 });
+  await ended.promise;
+});
+
+test('a client that leaves before the function fails costs nothing', async () => {
+  const begun = Promise.withResolvers<void>();
+  const made = Promise.withResolvers<string>();
+  const errors: unknown[] = [];
+  const app = express().set('env', 'test');
+  const late = () => {
+    begun.resolve();
+    return made.promise;
+  };
+  app.use(changeBody({ ...OPTIONS, change: late }));
+  app.use((_req, res) => void res.type('html').send(PAGE));
+  app.use(((error, _req, _res, _next) => void errors.push(error)) as express.ErrorRequestHandler);
+  const { url } = kept(await listen(app));
+  const sent = request(url, { agent: false }).end();
+  sent.on('error', () => undefined);
+  await begun.promise;
+  sent.destroy();
+  await new Promise((resolve) => sent.once('close', resolve));
+  await fetch(`${url}/`, { method: 'HEAD' });
+  made.reject(new Error('late'));
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(errors).toEqual([]);
+});
+
 test('compression() in front compresses the new body', async () => {
   const { url } = await gateway({}, compression({ threshold: 0 }));
   const sent = request(`${url}/br`, { headers: { 'accept-encoding': 'gzip' }, agent: false }).end();
@@ -270,6 +470,10 @@ test('a client that leaves while the body is made costs nothing', async () => {
 
 test.each([
   [{ change }, 'types must be a non-empty array of media types'],
+  [{ types: [], change }, 'types must be a non-empty array of media types'],
+  [{ types: ['text/html', 5], change }, 'types must be a non-empty array of media types'],
+  [{ types: ['text/html', 'a text/html'], change }, 'types must be a non-empty array of media types'],
+  [{ types: ['text/html;charset=utf-8'], change }, 'types must be a non-empty array of media types'],
   [{ types: ['html'], change }, 'types must be a non-empty array of media types'],
   [{ types: ['text/html'] }, 'change must be a function'],
   [{ ...OPTIONS, maxBytes: 0 }, 'maxBytes must be an integer of at least 1'],

@@ -134,10 +134,16 @@ class HeldResponse {
       },
       write: (...rest: unknown[]): boolean => {
         if (!this.#takes()) return Reflect.apply(own.write, res, rest);
+        if (this.#isEnded) return false;
         this.#add(rest[0], rest[1]);
         const callback = rest.find((one) => typeof one === 'function');
         if (callback !== undefined) queueMicrotask(callback as () => void);
-        return true;
+        if (this.#length <= this.#options.maxBytes) return true;
+        // The proxy behind pauses, and its request ends when the response with the error is complete. A handler that goes on writes to a response that has ended.
+        this.#isEnded = true;
+        res.on('error', () => undefined);
+        queueMicrotask(() => void this.#finish());
+        return false;
       },
       end: (...rest: unknown[]): ServerResponse => {
         if (!this.#takes()) return Reflect.apply(own.end, res, rest);
@@ -183,9 +189,7 @@ class HeldResponse {
     const bytes =
       typeof chunk === 'string' ? Buffer.from(chunk, textEncoding(encoding)) : Buffer.from(chunk as Uint8Array);
     this.#length += bytes.length;
-    // A body that is too long is read to its end, so that the error can be sent.
-    if (this.#length <= this.#options.maxBytes) this.#chunks.push(bytes);
-    else this.#chunks.length = 0;
+    this.#chunks.push(bytes);
   }
 
   async #finish(): Promise<void> {
