@@ -7,7 +7,7 @@ export type Priority = 'high' | 'normal' | 'low';
 export const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low'];
 
 /** Longest turn while requests are rejected, as a part of `maxDelayMs`. An admitted request waits for two or three turns. */
-const AIM = 0.4;
+const AIM = 0.3;
 /** Lower bound of the turn, as a part of the longest one. Turns become shorter while connections wait, because Node accepts one per turn. */
 const LEAST_AIM = 0.1;
 /** Lower bound of the window, as a part of the time since the last turn. Many requests come after a pause: not all of them are rejected. */
