@@ -30,11 +30,15 @@ type Outcome = 'killed' | 'survived' | 'unreached';
 type Live = Map<string, SuiteProcess>;
 
 /** Processes that each lane keeps, one for each suite. */
-const MAX_LIVE = 20;
+const MAX_LIVE = 45;
+/** What a process costs until its suite is loaded. */
+const LOADING_MS = 2_000;
 /** Most suites for one mutant. */
 const MAX_SUITES = 15;
 /** Suites that are loaded anew for a mutant that is reached while the code is loaded. */
 const MAX_LOADED = 3;
+/** False failures after which a suite is not used any more. */
+const MOST_FALSE_FAILURES = 5;
 /** For endless loops that do not reach the mutant. */
 const MAX_SILENCE_MS = 120_000;
 
@@ -47,6 +51,7 @@ const { values, positionals } = parseArgs({
     minutes: { type: 'string' },
     lanes: { type: 'string', default: '3' },
     recording: { type: 'string' },
+    cover: { type: 'string' },
     survivors: { type: 'string' },
     'test-seconds': { type: 'string', default: '8' },
   },
@@ -60,6 +65,8 @@ class Tester {
   readonly #fileOf: ReadonlyMap<string, string>;
   readonly #reaching = new Map<string, Test[]>();
   readonly #reachingAtLoad = new Map<string, string[]>();
+  /** Suites whose tests fail without a mutant when they run again in their process, by how often they did. */
+  readonly #unrepeatable = new Map<string, number>();
   /** By file and suite: the mutants of the file that tests of the suite reach, and those tests. */
   readonly #ofFile = new Map<string, Map<string, { readonly ids: Set<string>; readonly tests: Set<Test> }>>();
   constructor(folder: string, mutants: readonly Mutant[]) {
@@ -97,6 +104,7 @@ class Tester {
   async outcomeOf({ id, file }: Mutant, live: Live): Promise<Outcome> {
     const bySuite = Map.groupBy(this.#chosen(id, file), ({ suite }) => suite);
     for (const [suite, tests] of [...bySuite].slice(0, MAX_SUITES)) {
+      if ((this.#unrepeatable.get(suite) ?? 0) >= MOST_FALSE_FAILURES) continue;
       const killer = await this.#killer(id, suite, tests, live);
       if (typeof killer === 'object') killer.kills.push(file);
       if (killer !== undefined) return 'killed';
@@ -144,6 +152,11 @@ class Tester {
       if ((await failing(this.#process(suite, live), '', [failed])) === undefined) return failed;
       live.get(suite)?.kill();
       if ((await failing(this.#process(suite, live), id, [failed])) !== undefined) return failed;
+      const count = (this.#unrepeatable.get(suite) ?? 0) + 1;
+      this.#unrepeatable.set(suite, count);
+      if (count === MOST_FALSE_FAILURES)
+        progress(`${suite} is not used any more: its tests fail when they are repeated`);
+      if (count >= MOST_FALSE_FAILURES) return undefined;
       // A suite runs in the order of its numbers, and stops at a failure.
       left = left.filter(({ number }) => number > failed.number);
     }
@@ -206,6 +219,28 @@ async function inLanes<T>(items: readonly T[], work: (item: T, live: Live) => Pr
   await Promise.all(Array.from({ length: Number(values.lanes) }, () => lane(new Map())));
 }
 
+/** The cheapest suites that together reach each mutant so often; no more than a lane can keep loaded. */
+function covering(recordings: readonly Recording[], mutants: readonly Mutant[], times: number): Recording[] {
+  const missing = new Map(mutants.map(({ id }) => [id, times]));
+  const left = new Map(
+    recordings.map((recording) => [recording, new Set(recording.tests.flatMap(({ reached }) => reached))]),
+  );
+  const costMs = ({ tests }: Recording) => LOADING_MS + tests.reduce((sum, { ms }) => sum + ms, 0);
+  const chosen: Recording[] = [];
+  for (;;) {
+    let best: Recording | undefined;
+    let most = 0;
+    for (const [recording, ids] of left) {
+      const worth = [...ids].filter((id) => (missing.get(id) ?? 0) > 0).length / costMs(recording);
+      if (worth > most) [best, most] = [recording, worth];
+    }
+    if (best === undefined || chosen.length === MAX_LIVE) return chosen;
+    for (const id of left.get(best)!) missing.set(id, (missing.get(id) ?? 0) - 1);
+    left.delete(best);
+    chosen.push(best);
+  }
+}
+
 /** From the file of an earlier run, or by running all suites. */
 async function recordings(tester: Tester): Promise<Recording[]> {
   const { recording: file, suites } = values;
@@ -225,12 +260,16 @@ async function test(folder: string): Promise<void> {
   const all = await instrument(folder, files);
   const { only, survivors } = values;
   const earlier = survivors === undefined ? undefined : readFileSync(survivors, 'utf8').split('\n');
+  const pattern = new RegExp(only);
   const isWanted = ({ text }: Mutant) =>
-    text.includes(only) && (earlier?.includes(`${'survived'.padEnd(9)} ${text}`) ?? true);
+    pattern.test(text) && (earlier?.includes(`${'survived'.padEnd(9)} ${text}`) ?? true);
   const mutants = all.filter(isWanted);
   progress(`${mutants.length} mutants in ${files.length} files`);
   const tester = new Tester(folder, all);
-  for (const recording of await recordings(tester)) tester.use(recording);
+  const recorded = await recordings(tester);
+  const used = values.cover === undefined ? recorded : covering(recorded, mutants, Number(values.cover));
+  progress(`${used.length} of ${recorded.length} suites`);
+  for (const recording of used) tester.use(recording);
   const end = Date.now() + Number(values.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
   const scores = new Map<string, Outcome[]>();
   // The mutants of one file reach the same suites, which stay loaded then.
