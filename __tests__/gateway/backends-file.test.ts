@@ -55,7 +55,7 @@ describe('reading BACKENDS_FILE', () => {
   test('lists all problems', async () => {
     writeFileSync(path, JSON.stringify(['http://a/x', { url: 'http://b', weight: -1 }, 'http://c', 'dns://d']));
     expect(await problems()).toEqual([
-      'FILE: "http://a/x" must be an origin, without path',
+      'FILE: "http://a/x" must be an origin, without path: pathRewrite, or rewrite of a route, changes paths',
       'FILE: weight must be an integer from 0 to 1000, got -1',
       'FILE: "dns://d" must have a port from 1 to 65535, like dns://d:8080',
     ]);

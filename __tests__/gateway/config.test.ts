@@ -109,7 +109,7 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['BACKENDS', 'ftp://a', /"ftp:\/\/a" must start with http/],
   ['BACKENDS', 'http://a,', /an item is empty/],
   ['BACKENDS', ',', /an item is empty/],
-  ['BACKENDS', 'http://a/api', /"http:\/\/a\/api" must be an origin, without path/],
+  ['BACKENDS', 'http://a/api', /"http:\/\/a\/api" must be an origin, without path: pathRewrite, or rewrite of a route, changes paths/],
   ['BACKENDS', 'http://a?x=1', /must be an origin, without path/],
   ['BACKENDS', 'http://a#x', /must be an origin, without path/],
   ['BACKENDS', 'http://a,http://A:80/', /"http:\/\/a" is named twice/],
@@ -456,7 +456,7 @@ describe('readConfig', () => {
   test('lists every problem of BACKENDS', () => {
     const [problem] = problemsOf({ BACKENDS: 'nonsense,http://a/x,http://b,http://b,http://b' });
     expect(problem).toMatch(
-      /"nonsense" is not a URL, "http:\/\/a\/x" must be an origin, without path, "http:\/\/b" is named twice, "http:\/\/b" is named twice$/,
+      /"nonsense" is not a URL, "http:\/\/a\/x" must be an origin, without path: pathRewrite, or rewrite of a route, changes paths, "http:\/\/b" is named twice, "http:\/\/b" is named twice$/,
     );
   });
 

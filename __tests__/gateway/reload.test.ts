@@ -61,7 +61,7 @@ describe('BACKENDS_FILE', () => {
       expect.objectContaining({
         msg: 'reload refused: nothing changed',
         problems: [
-          `BACKENDS_FILE ${path}: "http://a/x" must be an origin, without path`,
+          `BACKENDS_FILE ${path}: "http://a/x" must be an origin, without path: pathRewrite, or rewrite of a route, changes paths`,
           `BACKENDS_FILE ${path}: "ftp://b" must start with http:// or https://, dns:// or srv://`,
         ],
       }),
@@ -77,7 +77,7 @@ describe('BACKENDS_FILE', () => {
     const proc = new Proc('server.ts', { ...ANY_PORT, BACKENDS_FILE: path });
     expect(await proc.exit()).toBe(1);
     expect(proc.stderr.trim().split('\n')).toEqual([
-      `BACKENDS_FILE ${path}: "http://a/x" must be an origin, without path`,
+      `BACKENDS_FILE ${path}: "http://a/x" must be an origin, without path: pathRewrite, or rewrite of a route, changes paths`,
       `BACKENDS_FILE ${path}: a backend URL must not carry credentials`,
     ]);
     expect(proc.stdout).toBe('');

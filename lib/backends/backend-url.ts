@@ -125,7 +125,9 @@ function readUrl(text: unknown, weight: number, keepAlive: boolean): BackendConf
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
     return `${shownText(text)} must start with http:// or https://, dns:// or srv://`;
   }
-  if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
-    return `${shownText(text)} must be an origin, without path`;
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
+    const hint = url.pathname === '/' ? '' : ': pathRewrite, or rewrite of a route, changes paths';
+    return `${shownText(text)} must be an origin, without path${hint}`;
+  }
   return keepAlive ? { url, weight } : { url, weight, keepAlive };
 }
