@@ -109,7 +109,11 @@ const BAD: readonly (readonly [string, string, RegExp])[] = [
   ['BACKENDS', 'ftp://a', /"ftp:\/\/a" must start with http/],
   ['BACKENDS', 'http://a,', /an item is empty/],
   ['BACKENDS', ',', /an item is empty/],
-  ['BACKENDS', 'http://a/api', /"http:\/\/a\/api" must be an origin, without path: pathRewrite, or rewrite of a route, changes paths/],
+  [
+    'BACKENDS',
+    'http://a/api',
+    /"http:\/\/a\/api" must be an origin, without path: pathRewrite, or rewrite of a route, changes paths/,
+  ],
   ['BACKENDS', 'http://a?x=1', /must be an origin, without path/],
   ['BACKENDS', 'http://a#x', /must be an origin, without path/],
   ['BACKENDS', 'http://a,http://A:80/', /"http:\/\/a" is named twice/],

@@ -24,6 +24,7 @@ export class GuardedCall implements ExchangeObserver {
   readonly #permit: Permit;
   readonly #rules: GuardRules;
   #timer: NodeJS.Timeout | undefined;
+  #isJudged = false;
 
   constructor(exchange: Exchange, permit: Permit, rules: GuardRules) {
     this.#exchange = exchange;
@@ -42,6 +43,9 @@ export class GuardedCall implements ExchangeObserver {
   settled(outcome: Outcome): void {
     clearTimeout(this.#timer);
     if (Date.now() - this.#exchange.startedAt > LONG_CALL_MS) this.#warnOfStream();
+    // A trial is judged by its head.
+    if (this.#isJudged) return;
+    this.#isJudged = true;
     this.#permit.settle(judge(outcome, this.#rules.isFailure));
   }
 

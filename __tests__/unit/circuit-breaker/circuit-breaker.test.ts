@@ -371,6 +371,20 @@ describe('a half-open circuitBreaker()', () => {
     res.end();
   });
 
+  test('isFailure is called once for a trial', async () => {
+    const asked: unknown[] = [];
+    const isFailure = (outcome: Outcome) => {
+      const status = outcome.kind === 'completed' ? outcome.status : 0;
+      asked.push(status);
+      return status === 500;
+    };
+    const { guard, status } = await due({ halfOpenRequests: 1, isFailure }, echoStatus);
+    asked.length = 0;
+    await status('/404');
+    expect(guard.state).toBe('closed');
+    expect(asked).toEqual([404]);
+  });
+
   test('a client that leaves its trial frees the slot', async () => {
     const held = new Held();
     const { guard, status, url } = await due({ halfOpenRequests: 1 }, held.handler);
