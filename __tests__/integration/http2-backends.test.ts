@@ -247,15 +247,19 @@ describe('content and trailers', () => {
     expect([String(content), trailers?.['grpc-status']]).toEqual(['early', '0']);
   });
 
-  test('a call of gRPC may be quiet where another upload may not', async () => {
+  test.each([
+    ['be quiet', { minReceiveBytesPerSecond: 10_000, receiveGraceMs: 100 }],
+    ['last for any time', { minReceiveBytesPerSecond: 0, requestTimeoutMs: 300, headTimeoutMs: 300 }],
+  ])('a call of gRPC may %s where another upload may not', async (_what, bounds) => {
     const { url } = await backend((stream) => {
       void text(stream).then(
         (content) => respondWithTrailers(stream, content),
         () => {},
       );
     });
-    const bounds = { minReceiveBytesPerSecond: 10_000, receiveGraceMs: 100, checkIntervalMs: 20 };
-    const gateway = cleanup.add(await http2Gateway({ backends: [url], protocol: 'http2' }, bounds));
+    const gateway = cleanup.add(
+      await http2Gateway({ backends: [url], protocol: 'http2' }, { ...bounds, checkIntervalMs: 20 }),
+    );
     const client = cleanup.add(new Http2Client(gateway.port));
     const call = client.open(POST, false);
     const upload = client.open({ ':method': 'POST', 'content-type': 'text/plain' }, false);

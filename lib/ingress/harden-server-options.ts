@@ -9,7 +9,8 @@ export interface HardenServerOptions {
    */
   headTimeoutMs?: number;
   /**
-   * Milliseconds for a whole request, body included; then 408. This is the last resort: `minReceiveBytesPerSecond` finds slow clients earlier. 0 for any time.
+   * Milliseconds for a whole request, body included; then 408. This is the last resort: `minReceiveBytesPerSecond` finds slow clients earlier. Calls of gRPC
+   * may take any time. 0 for any time.
    * @default 3600000
    */
   requestTimeoutMs?: number;

@@ -1,9 +1,10 @@
 import type { Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type TLSSocket, Server as TlsServer } from 'node:tls';
+import { isGrpcCall } from '../core/grpc.ts';
 import { OptionsError, resolveOptions } from '../core/options.ts';
 import { ConnectionCap, type ConnectionWatcher, watchConnections } from './client-connections.ts';
-import { ConnectionResponses } from './connection-responses.ts';
+import { ConnectionResponses, unreadOn } from './connection-responses.ts';
 import { continueWhenRead, lookFirst } from './first-look.ts';
 import { type HardenServerOptions, hardenServerChecks, hardenServerDefaults } from './harden-server-options.ts';
 import { assertHttpServer } from './http-server.ts';
@@ -63,7 +64,8 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   if (options.maxRequestsInProgress > 0) inner.push(new RequestFlows(server, options.maxRequestsInProgress, responses));
   watchConnections(server, 'connection', raw);
   if (inner !== raw) watchConnections(server, 'secureConnection', inner);
-  server.on('clientError', (error: Error, socket: Duplex) => {
+  server.on('clientError', (error: Error & { readonly code?: string }, socket: Duplex) => {
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isInGrpcCall(socket)) return;
     const refusal = parserRefusal(error, socket);
     responses.refuse(socket, refusal?.cause, refusal?.detail);
   });
@@ -97,4 +99,10 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
     if (server.listenerCount('connect') === 1) responses.refuse(socket, 'method_not_allowed');
   });
   return server;
+}
+
+/** Whether a client is in the middle of a gRPC call: its stream of messages has no length, so no time bounds it. */
+function isInGrpcCall(socket: Duplex): boolean {
+  const req = unreadOn(socket);
+  return req !== undefined && isGrpcCall(req);
 }
