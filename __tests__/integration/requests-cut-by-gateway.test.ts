@@ -1,8 +1,15 @@
 import { afterEach, expect, test } from '@jest/globals';
 import express, { type Express } from 'express';
-import { accessLog, circuitBreaker, gracefulShutdown, observability, roundRobinProxy } from 'expressway';
+import {
+  accessLog,
+  circuitBreaker,
+  gracefulShutdown,
+  type HardenServerOptions,
+  observability,
+  roundRobinProxy,
+} from 'expressway';
 import { Cleanup } from '../support/gateway.ts';
-import { PROTOCOLS } from '../support/protocols.ts';
+import { PROTOCOLS, type TextClient } from '../support/protocols.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -57,6 +64,7 @@ const DRAINED = { status: 503, cause: 'drain_timeout', source: 'gateway' };
 test.each([
   ['that waits for its backend', UPLOAD, BEFORE_HEAD],
   ['that gets its response', GET, IN_BODY],
+  ['for an event stream', GET, EVENTS],
 ])('a request %s when drainTimeoutMs is over is no failure of the backend', async (_what, sent, response) => {
   const backend = cleanup.add(await RecorderBackend.start((connection) => void connection.write(response)));
   const log: { status: number; cause: string | undefined; source: string }[] = [];
@@ -73,3 +81,59 @@ test.each([
   const [{ status, cause, source } = {}] = log;
   expect({ status, cause, source }).toEqual(DRAINED);
 });
+
+interface Cut {
+  readonly backend: RecorderBackend;
+  readonly client: TextClient;
+}
+
+const CUT_STREAMS = [
+  [
+    'by its backend',
+    GET,
+    ({ backend }: Cut) => void [...backend.connections].map((socket) => socket.resetAndDestroy()),
+    { status: 502, cause: 'http_response_incomplete', source: 'gateway' },
+  ],
+  [
+    'because its client sends too slowly',
+    'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nx',
+    () => {},
+    { status: 408, cause: 'client_timeout', source: 'gateway' },
+  ],
+  [
+    'because the request gets too long',
+    'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n',
+    ({ client }: Cut) => client.send('9\r\n123456789\r\n'),
+    { status: 413, cause: 'content_too_large', source: 'gateway' },
+  ],
+] as const;
+
+/** Only where they are what the case is about. */
+const SLOW: Record<string, HardenServerOptions> = {
+  client_timeout: { minReceiveBytesPerSecond: 10_000, receiveGraceMs: 300, checkIntervalMs: 20 },
+};
+
+test.each(PROTOCOLS.flatMap((protocol) => CUT_STREAMS.map((row) => [protocol.name, ...row, protocol] as const)))(
+  '%s: an event stream that is cut %s is recorded as cut; circuits have counted its head',
+  async (...row) => {
+    const [, , sent, cutIt, record, { hardened, connect }] = row;
+    const backend = cleanup.add(await RecorderBackend.start((connection) => void connection.write(EVENTS)));
+    const log: { status: number; cause: string | undefined; source: string }[] = [];
+    const to = { write: (line: string) => log.push(JSON.parse(line)) > 0 };
+    const breaker = circuitBreaker({ minimumRequests: 1 });
+    const proxy = cleanup.add(
+      roundRobinProxy({ backends: [backend.url], circuit: { minimumRequests: 1 }, maxBodyBytes: 5 }),
+    );
+    const app: Express = express();
+    app.use(observability({ accessLog: accessLog({ to }) }), breaker, proxy);
+    const { port } = cleanup.add(await listen(app, hardened(SLOW[record.cause] ?? {})(app)));
+    const client = cleanup.add(await connect(port));
+    client.send(sent);
+    await eventually('it responds', () => client.pending.includes('data: 1'));
+    cutIt({ backend, client });
+    await eventually('it is recorded', () => log.length === 1);
+    const [{ status, cause, source } = {}] = log;
+    expect({ status, cause, source }).toEqual(record);
+    expect([breaker.state, proxy.status()[0]?.circuit]).toEqual(['closed', 'closed']);
+  },
+);

@@ -82,7 +82,7 @@ export interface ClientRefusedEvent {
   readonly exchange: Exchange | undefined;
 }
 
-/** An attempt failed before the client got a byte of its response. */
+/** An attempt failed, perhaps in the middle of a response. */
 export interface AttemptFailedEvent {
   readonly exchange: Exchange;
   /** Name of the service. */

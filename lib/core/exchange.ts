@@ -113,9 +113,16 @@ export class Exchange {
     return this.#outcome;
   }
 
-  /** The first call decides; later ones are ignored. */
+  /**
+   * The first call decides; later ones are ignored. But an event stream counts as complete at its head: if it is cut later, the record has
+   * that, and circuits keep what they have counted.
+   */
   settle(outcome: Outcome): void {
-    if (this.#outcome !== undefined) return;
+    if (this.#outcome !== undefined) {
+      const isCut = outcome.kind === 'failed' || outcome.kind === 'rejected';
+      if (isCut && this.#outcome.kind === 'completed') this.#outcome = outcome;
+      return;
+    }
     this.#outcome = outcome;
     const observers = this.#observers;
     this.#observers = [];

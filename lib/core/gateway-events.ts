@@ -35,7 +35,7 @@ export interface GatewayEventMap {
   clientRefused: [ClientRefusedEvent];
   /** The copy of a request that a route mirrors was sent, failed, or was not made. */
   mirrored: [MirroredEvent];
-  /** One attempt failed before the client got a byte of its response. */
+  /** One attempt failed, perhaps in the middle of a response. */
   attemptFailed: [AttemptFailedEvent];
   circuitStateChange: [CircuitStateChangeEvent];
   /** The active checks have a new verdict on a backend. */

@@ -53,7 +53,7 @@ export class EventCounts {
     define('health_checks_total', 'Active health checks that have ended.', 'counter', pruned(this.#checks));
     define(
       'attempt_failures_total',
-      'Attempts that failed before the client saw a byte.',
+      'Attempts that failed, also in the middle of a response.',
       'counter',
       pruned(this.#attempts),
     );
