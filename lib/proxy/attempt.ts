@@ -270,7 +270,7 @@ export class Attempt implements Abortable, Watched {
     return failedOutcome(cause, error, {
       sent: this.#controller !== undefined,
       isResponding: this.#isResponding,
-      headSent: this.#response.headersSent,
+      headSent: this.#response.hasLeft,
       silentMs: this.#watchdog.silentMs(this),
     });
   }

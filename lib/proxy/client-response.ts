@@ -35,6 +35,8 @@ export class ClientResponse {
   #connection: ResponseFields[string];
   /** Bytes that are missing until the backend's `Content-Length`; NaN without that header. */
   #remaining = Number.NaN;
+  /** Whether bytes of the body were written. A middleware that keeps them has not sent the head. */
+  #hasBody = false;
   /** The head that was set on the response and has not been sent. */
   #heldHead: { readonly fields: ResponseFields; readonly own: OwnFields } | undefined;
 
@@ -62,11 +64,25 @@ export class ClientResponse {
    * one piece, so another response can replace it if its backend dies between head and body.
    */
   get holdsHead(): boolean {
-    return this.#remaining <= SMALL_RESPONSE;
+    return this.#remaining <= SMALL_RESPONSE || (!this.isStream && !this.#isAwaited && this.#mayBeKept);
   }
 
-  get headersSent(): boolean {
-    return this.#res.headersSent;
+  /** Whether no other response can take the place of this one: its head has left, or a middleware may keep bytes of its body. */
+  get hasLeft(): boolean {
+    return this.#hasBody || this.#res.headersSent;
+  }
+
+  /** Whether the client still sends its body. It may wait for the head of the response before it goes on. */
+  get #isAwaited(): boolean {
+    return this.upload !== undefined && !this.upload.endsSoon;
+  }
+
+  /**
+   * Whether a middleware has its own `write()` and nothing that flushes. It may keep the whole body and write headers at its end, which
+   * works with `pipe()`: there the head leaves with the first bytes.
+   */
+  get #mayBeKept(): boolean {
+    return !this.isEncoded && Object.hasOwn(this.#res, 'write') && !Object.hasOwn(this.#res, 'flushHeaders');
   }
 
   get isEnded(): boolean {
@@ -86,6 +102,7 @@ export class ClientResponse {
   /** @returns whether more bytes may be written at once. */
   write(chunk: Buffer): boolean {
     this.#remaining -= chunk.length;
+    this.#hasBody = true;
     if (this.#remaining !== 0) return this.#res.write(chunk);
     this.#endUpload();
     endWith(this.#res, chunk);
@@ -95,7 +112,9 @@ export class ClientResponse {
   end(trailers: ResponseFields, spelling: SpellingOf): void {
     if (this.#res.writableEnded) return;
     this.#endUpload();
-    addTrailers(this.#res, trailers, this.#connection, spelling);
+    // A middleware that keeps the body sends it with a length, behind which no trailers can come.
+    const isKept = this.#hasBody && !this.#res.headersSent;
+    if (!isKept) addTrailers(this.#res, trailers, this.#connection, spelling);
     this.#res.end();
   }
 
@@ -107,7 +126,7 @@ export class ClientResponse {
 
   /** A client that gets an early response may still send a long body: the response does not wait for that (RFC 9112 §9.3). */
   #endUpload(): void {
-    if (this.upload !== undefined && !this.upload.endsSoon) lastResponse(this.#res);
+    if (this.#isAwaited) lastResponse(this.#res);
   }
 }
 
