@@ -280,7 +280,7 @@ export const roundRobinProxyDefaults = Object.freeze({
   forwardingFields: 'x-forwarded' as ForwardingFields,
   identityHeaders: Object.freeze([]) as readonly string[],
   changeOrigin: false,
-  ...requestGuardDefaults,
+  ambiguousPaths: requestGuardDefaults.ambiguousPaths,
   maxBodyBytes: 0,
   retry: {},
   maxRequests: 0,
