@@ -1,3 +1,4 @@
+import { createServer } from 'node:http';
 import { afterEach, expect, test } from '@jest/globals';
 import express, { type Express } from 'express';
 import {
@@ -5,8 +6,11 @@ import {
   circuitBreaker,
   gracefulShutdown,
   type HardenServerOptions,
+  hardenServer,
   observability,
+  type RoundRobinProxy,
   roundRobinProxy,
+  upgradeHandler,
 } from 'expressway';
 import { Cleanup } from '../support/gateway.ts';
 import { PROTOCOLS, type TextClient } from '../support/protocols.ts';
@@ -85,6 +89,7 @@ test.each([
 interface Cut {
   readonly backend: RecorderBackend;
   readonly client: TextClient;
+  readonly proxy: RoundRobinProxy;
 }
 
 const CUT_STREAMS = [
@@ -130,10 +135,45 @@ test.each(PROTOCOLS.flatMap((protocol) => CUT_STREAMS.map((row) => [protocol.nam
     const client = cleanup.add(await connect(port));
     client.send(sent);
     await eventually('it responds', () => client.pending.includes('data: 1'));
-    cutIt({ backend, client });
+    cutIt({ backend, client, proxy });
     await eventually('it is recorded', () => log.length === 1);
     const [{ status, cause, source } = {}] = log;
     expect({ status, cause, source }).toEqual(record);
     expect([breaker.state, proxy.status()[0]?.circuit]).toEqual(['closed', 'closed']);
   },
 );
+
+const UPGRADE =
+  'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
+const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello';
+
+const TUNNEL_ENDS = [
+  ['after its idle time', () => {}, { tunnel: { idleTimeoutMs: 200 } }],
+  [
+    'by its backend',
+    ({ backend }: Cut) => void [...backend.connections].map((one) => one.resetAndDestroy()),
+    { tunnel: { closeTimeoutMs: 50 } },
+  ],
+  ['by its client', ({ client }: Cut) => client.abort(), {}],
+  ['with its proxy', ({ proxy }: Cut) => void proxy.close(), {}],
+  ['after drainTimeoutMs', ({ proxy }: Cut) => proxy.setBackends(['http://127.0.0.1:9']), { drainTimeoutMs: 50 }],
+] as const;
+
+test.each(TUNNEL_ENDS)('a tunnel that ends %s is recorded with its 101', async (_how, end, options) => {
+  const backend = cleanup.add(await RecorderBackend.start((connection) => void connection.write(SWITCHED)));
+  const log: { status: number; cause: string | undefined; source: string }[] = [];
+  const to = { write: (line: string) => log.push(JSON.parse(line)) > 0 };
+  const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url], ...options }));
+  const app: Express = express();
+  app.use(observability({ accessLog: accessLog({ to }) }), proxy);
+  const server = hardenServer(createServer(app)).on('upgrade', upgradeHandler(app));
+  const { port } = cleanup.add(await listen(app, server));
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send(UPGRADE);
+  await eventually('the tunnel is open', () => client.pending.includes('hello'));
+  end({ backend, client, proxy });
+  await eventually('it is recorded', () => log.length === 1);
+  const [{ status, cause, source } = {}] = log;
+  expect({ status, cause, source }).toEqual({ status: 101, cause: undefined, source: 'backend' });
+});

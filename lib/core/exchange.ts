@@ -203,7 +203,8 @@ export class Exchange {
   }
 
   #closed(): void {
-    this.settle(observed(this));
+    // Not in place of a known outcome: the end of a tunnel looks as if the app had broken off its response.
+    if (this.#outcome === undefined) this.settle(observed(this));
     try {
       this.working?.abort();
     } finally {
