@@ -1,0 +1,54 @@
+import { afterEach, expect, test } from '@jest/globals';
+import express from 'express';
+import { circuitBreaker, type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
+import { Cleanup } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { listen } from '../support/servers.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const HANG: Script = () => undefined;
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+async function setUp(
+  script: Script,
+  options: Partial<RoundRobinProxyOptions> = {},
+  first: express.RequestHandler = (_req, _res, next) => next(),
+) {
+  const backend = cleanup.add(await RecorderBackend.start(script));
+  const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url], retry: { attempts: 0 }, ...options }));
+  const app = express().set('env', 'test');
+  app.use(first, proxy);
+  const { port } = cleanup.add(await listen(app));
+  const get = async () => {
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    return client.response();
+  };
+  return { backend, proxy, get };
+}
+
+test('a timeout of the route counts against the backend that did not respond', async () => {
+  const route = circuitBreaker({ timeoutMs: 50 });
+  const { proxy, get } = await setUp(HANG, { circuit: { consecutiveFailures: 1 } }, route);
+  expect((await get()).status).toBe(504);
+  expect(proxy.status()).toMatchObject([{ circuit: 'open', inFlight: 0 }]);
+});
+
+test('after the head of a response, idleTimeoutMs applies, and not responseTimeoutMs', async () => {
+  const head = answer('HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n');
+  const { get } = await setUp(head, { responseTimeoutMs: 1_000_000, idleTimeoutMs: 100 });
+  expect((await get().catch(() => undefined))?.framingComplete ?? false).toBe(false);
+});
+
+test('bytes that are no response, on a kept connection: the request is not sent again', async () => {
+  let served = 0;
+  const { backend, get } = await setUp((socket) => {
+    socket.write(served === 0 ? OK : 'no response\r\n\r\n');
+    served += 1;
+  });
+  expect([(await get()).status, (await get()).status, served]).toEqual([200, 502, 2]);
+  expect(backend.received[0]?.toString().match(/GET/g)).toHaveLength(2);
+});
