@@ -46,7 +46,7 @@ describe('reading BACKENDS_FILE', () => {
     ['no list', '{"backends": []}', /^FILE: must be a non-empty array of backends, like /],
     ['an empty list', '[]', /^FILE: must be a non-empty array of backends, like /],
     ['one origin twice', '["http://a", {"url": "http://A:80/"}]', /^FILE: "http:\/\/a" is named twice$/],
-    ['what is no backend', '[7]', /^FILE: a backend must be a URL like .*, got 7$/],
+    ['what is no backend', '[7]', /^FILE: a backend must be a string like .*, got 7$/],
   ])('refuses %s', async (_, text, problem) => {
     writeFileSync(path, text);
     expect(await problems()).toEqual([expect.stringMatching(problem)]);

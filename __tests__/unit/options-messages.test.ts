@@ -188,6 +188,12 @@ test.each<[string, (options: object) => unknown, object, string]>([
   ],
   ['a maker that was not called', observability, { metrics: prometheusMetrics }, 'got the function prometheusMetrics'],
   [
+    'a URL object as backend',
+    MAKERS.RoundRobinProxyOptions as never,
+    { backends: [new URL('http://a')] },
+    'a backend must be a string like "http://localhost:8081", or { url, weight }, got an object of URL',
+  ],
+  [
     'a number as pathFilter',
     MAKERS.RoundRobinProxyOptions as never,
     { pathFilter: 5 },

@@ -97,12 +97,12 @@ function nameOf({ url }: BackendConfig | DiscoveryName): string {
 }
 
 const notABackend = (given: unknown): string =>
-  `a backend must be a URL like "http://localhost:8081", or { url, weight }, got ${shownValue(given)}`;
+  `a backend must be a string like "http://localhost:8081", or { url, weight }, got ${shownValue(given)}`;
 
 /** Reads one backend; returns the problem as text when it is invalid. */
 function readBackend(item: unknown): BackendConfig | DiscoveryName | string {
   if (typeof item === 'string') return readUrl(item, 1, true);
-  if (typeof item !== 'object' || item === null) return notABackend(item);
+  if (typeof item !== 'object' || item === null || item instanceof URL) return notABackend(item);
   const { url, weight = 1, keepAlive = true, ...rest } = item as BackendOptions;
   const unknown = Object.keys(rest);
   if (unknown.length > 0) return `a backend has no option ${unknown.map(shownText).join(', ')}`;
