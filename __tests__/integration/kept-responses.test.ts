@@ -19,7 +19,7 @@ afterEach(() => cleanup.run());
 
 /** A middleware that keeps the whole body, and sends it changed and with a length: an injector of scripts, a cache. */
 const keeper =
-  (onWrite = () => {}): RequestHandler =>
+  (onWrite = () => {}, onEnd = () => {}): RequestHandler =>
   (_req, res, next) => {
     const kept: Buffer[] = [];
     const { end } = res;
@@ -28,6 +28,7 @@ const keeper =
       return kept.push(Buffer.from(chunk)) > 0;
     };
     res.end = (chunk?: unknown) => {
+      onEnd();
       if (chunk instanceof Uint8Array || typeof chunk === 'string') kept.push(Buffer.from(chunk as string));
       const body = `<${Buffer.concat(kept)}>`;
       res.setHeader('content-length', Buffer.byteLength(body));
@@ -103,6 +104,32 @@ describe.each(EXPRESS_VERSIONS)('a middleware that keeps the body of a response,
         expect(client.pending.toString()).toBe('');
       },
     );
+
+    const broken = () => {
+      throw new Error('the disk is full');
+    };
+    test.each([
+      ['in write()', () => {}],
+      ['in write() and in end()', broken],
+    ])('never joins the beginning of a response with the error page after an error %s', async (_where, onEnd) => {
+      let backend: Socket | undefined;
+      let calls = 0;
+      const onWrite = () => {
+        calls += 1;
+        if (calls === 2) broken();
+        backend?.write('1\r\nb\r\n');
+      };
+      const client = await setUp(
+        (socket) => {
+          backend = socket;
+          socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n');
+        },
+        keeper(onWrite, onEnd),
+      );
+      client.send(GET);
+      await client.more();
+      expect([calls, client.pending.toString()]).toEqual([2, '']);
+    });
   });
 
   test('never joins it with the response of another backend', async () => {

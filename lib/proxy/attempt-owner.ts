@@ -24,8 +24,12 @@ export interface AttemptOwner {
   responded(status: number, fields: ResponseFields): void;
   /** The backend switched protocols. The attempt is over, and the connection belongs to the owner. */
   upgraded(status: number, fields: ResponseFields, socket: Duplex, spelling: HeaderSpelling | undefined): void;
-  /** Code of the app threw. The attempt is over, and the owner releases all that it holds. Called after `ended()`, or in its place. */
-  threw(error: unknown): void;
+  /**
+   * Code of the app threw. The attempt is over, and the owner releases all that it holds. Called after `ended()`, or in its place.
+   *
+   * @param isKept Whether a middleware may keep the beginning of a body. It would join another response to that, so the client is cut.
+   */
+  threw(error: unknown, isKept: boolean): void;
   /** Called once, except after `upgraded()`. */
   ended(outcome: Outcome): void;
 }

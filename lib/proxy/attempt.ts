@@ -297,7 +297,7 @@ export class Attempt implements Abortable, Watched {
       this.#finish();
       this.#controller?.abort(new Error('a function of the app threw'));
       this.#response.withdraw();
-      this.#owner.threw(error);
+      this.#owner.threw(error, this.#response.isKept);
     } catch {
       // Most likely the same function threw again.
       cut(this.#exchange);

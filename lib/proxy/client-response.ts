@@ -72,6 +72,11 @@ export class ClientResponse {
     return this.#hasBody || this.#res.headersSent;
   }
 
+  /** Whether bytes of the body were written, and a middleware has kept them with the head. */
+  get isKept(): boolean {
+    return this.#hasBody && !this.#res.headersSent;
+  }
+
   /** Whether the client still sends its body. It may wait for the head of the response before it goes on. */
   get #isAwaited(): boolean {
     return this.upload !== undefined && !this.upload.endsSoon;
@@ -102,8 +107,11 @@ export class ClientResponse {
   /** @returns whether more bytes may be written at once. */
   write(chunk: Buffer): boolean {
     this.#remaining -= chunk.length;
-    this.#hasBody = true;
-    if (this.#remaining !== 0) return this.#res.write(chunk);
+    if (this.#remaining !== 0) {
+      const takesMore = this.#res.write(chunk);
+      this.#hasBody = true;
+      return takesMore;
+    }
     this.#endUpload();
     endWith(this.#res, chunk);
     return true;
@@ -113,8 +121,7 @@ export class ClientResponse {
     if (this.#res.writableEnded) return;
     this.#endUpload();
     // A middleware that keeps the body sends it with a length, behind which no trailers can come.
-    const isKept = this.#hasBody && !this.#res.headersSent;
-    if (!isKept) addTrailers(this.#res, trailers, this.#connection, spelling);
+    if (!this.isKept) addTrailers(this.#res, trailers, this.#connection, spelling);
     this.#res.end();
   }
 

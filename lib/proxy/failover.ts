@@ -197,18 +197,18 @@ export class Failover implements AttemptOwner, Waiter {
     exchange.settle(outcome);
   }
 
-  threw(error: unknown): void {
+  threw(error: unknown, isKept: boolean): void {
     const exchange = this.#exchange;
-    if (exchange.upgrade === undefined) {
+    if (exchange.upgrade === undefined && !isKept) {
       this.#fail(error);
       return;
     }
-    // Express responds to an upgrade in a later tick. If a function of the response throws again there, the process ends. So the
-    // connection is cut instead of asking the app for a response.
+    // The connection is cut instead of asking the app for a response: a middleware that keeps a body would join that to it. And Express
+    // responds to an upgrade in a later tick. If a function of the response throws again there, the process ends.
     exchange.working = undefined;
     this.#choice.releaseNeutral();
     this.#owner.over();
-    exchange.settle(handlerError(error, exchange.res.headersSent));
+    exchange.settle(handlerError(error, isKept || exchange.res.headersSent));
     cut(exchange);
   }
 

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Plugin } from 'http-proxy-middleware';
 import { exchangeOf } from '../../core/exchange.ts';
 import { type Failed, handlerError, type Outcome } from '../../core/outcome.ts';
-import { respond } from '../../core/reject.ts';
+import { cut, respond } from '../../core/reject.ts';
 import { declaredLength } from '../../core/unread-content.ts';
 import type { AttemptOwner } from '../attempt-owner.ts';
 import { alreadyReadError, keptBody, lostOnTheWay, type ReadBody, whyUnreadable } from '../request/read-body.ts';
@@ -85,8 +85,13 @@ export class PluginOwner implements AttemptOwner, BodyOwner {
     this.#over();
   }
 
-  threw(error: unknown): void {
-    respond(exchangeOf(this.#req, this.#res), handlerError(error, this.#res.headersSent));
+  threw(error: unknown, isKept: boolean): void {
+    const exchange = exchangeOf(this.#req, this.#res);
+    const outcome = handlerError(error, isKept || this.#res.headersSent);
+    if (isKept) {
+      exchange.settle(outcome);
+      cut(exchange);
+    } else respond(exchange, outcome);
     this.#over();
   }
 
