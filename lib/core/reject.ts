@@ -31,7 +31,8 @@ export function rejectWith<K extends RejectionEvent>(
 
 /** Sends the problem response for an outcome. A response that has already begun is cut instead. */
 export function respond(exchange: Exchange, outcome: Failed | Rejected): void {
-  if (exchange.res.headersSent) {
+  // A middleware that keeps the body has not sent the head, but would join this response to the beginning.
+  if (exchange.res.headersSent || (outcome.kind === 'failed' && outcome.headSent)) {
     cut(exchange);
     return;
   }

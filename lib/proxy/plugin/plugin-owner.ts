@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Plugin } from 'http-proxy-middleware';
 import { exchangeOf } from '../../core/exchange.ts';
 import { type Failed, handlerError, type Outcome } from '../../core/outcome.ts';
-import { cut, respond } from '../../core/reject.ts';
+import { respond } from '../../core/reject.ts';
 import { declaredLength } from '../../core/unread-content.ts';
 import type { AttemptOwner } from '../attempt-owner.ts';
 import { alreadyReadError, keptBody, lostOnTheWay, type ReadBody, whyUnreadable } from '../request/read-body.ts';
@@ -86,12 +86,7 @@ export class PluginOwner implements AttemptOwner, BodyOwner {
   }
 
   threw(error: unknown, isKept: boolean): void {
-    const exchange = exchangeOf(this.#req, this.#res);
-    const outcome = handlerError(error, isKept || this.#res.headersSent);
-    if (isKept) {
-      exchange.settle(outcome);
-      cut(exchange);
-    } else respond(exchange, outcome);
+    respond(exchangeOf(this.#req, this.#res), handlerError(error, isKept || this.#res.headersSent));
     this.#over();
   }
 
