@@ -92,7 +92,7 @@ describe('a worker that dies while its clients open new connections', () => {
 
   test('is replaced after every kind of death; only its own connections break, and SIGTERM still stops everything', async () => {
     const preload = `--import=data:text/javascript,${encodeURIComponent(CRASHES)}`;
-    const { cluster } = await clusters.open({ NODE_OPTIONS: preload, WORKER_HANG_TIMEOUT_MS: '3000' });
+    const { cluster } = await clusters.open({ NODE_OPTIONS: preload, WORKER_HANG_TIMEOUT_MS: '10000' });
     const load = new SteadyLoad(cluster.url, 24, 1, false);
     await until(() => load.answered > 100);
     for (const signal of Object.values(KINDS)) {
@@ -154,7 +154,7 @@ describe('the spare process', () => {
     const env = {
       TMPDIR: clusters.path(''),
       NODE_COMPILE_CACHE: '',
-      WORKER_HANG_TIMEOUT_MS: '4000',
+      WORKER_HANG_TIMEOUT_MS: '10000',
       LOG_LEVEL: 'debug',
     };
     const { cluster } = await clusters.open(env);

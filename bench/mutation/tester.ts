@@ -15,6 +15,8 @@ interface Test {
   readonly suite: string;
   readonly number: number;
   readonly ms: number;
+  /** By file: how many cheaper tests reach the same mutants of it. */
+  readonly alike: Map<string, number>;
   /** Files of the mutants that it has killed. */
   readonly kills: string[];
 }
@@ -86,18 +88,26 @@ class Tester {
     return { suite, tests, atLoad: report?.atLoad ?? [] };
   }
 
-  use({ suite, tests, atLoad }: Recording): void {
-    for (const { number, ms, reached } of tests) {
-      const test = { suite, number, ms, kills: [] };
-      for (const id of reached) {
-        push(this.#reaching, id, test);
-        const suites = upsert(this.#ofFile, this.#fileOf.get(id) ?? '', new Map());
-        const { ids, tests } = upsert(suites, suite, { ids: new Set<string>(), tests: new Set<Test>() });
-        ids.add(id);
-        tests.add(test);
+  use(recordings: readonly Recording[]): void {
+    const recorded = recordings.flatMap(({ suite, tests }) => tests.map((test) => ({ ...test, suite })));
+    const ofSameReach = new Map<string, number>();
+    for (const { suite, number, ms, reached } of recorded.sort((one, other) => one.ms - other.ms)) {
+      const test: Test = { suite, number, ms, alike: new Map(), kills: [] };
+      for (const [file, ids] of Map.groupBy(reached, (id) => this.#fileOf.get(id) ?? '')) {
+        const same = `${file} ${ids.sort()}`;
+        const alike = ofSameReach.get(same) ?? 0;
+        ofSameReach.set(same, alike + 1);
+        test.alike.set(file, alike);
+        const suites = upsert(this.#ofFile, file, new Map());
+        const ofSuite = upsert(suites, suite, { ids: new Set<string>(), tests: new Set<Test>() });
+        ofSuite.tests.add(test);
+        for (const id of ids) {
+          push(this.#reaching, id, test);
+          ofSuite.ids.add(id);
+        }
       }
     }
-    for (const id of atLoad) push(this.#reachingAtLoad, id, suite);
+    for (const { suite, atLoad } of recordings) for (const id of atLoad) push(this.#reachingAtLoad, id, suite);
   }
 
   /** @param live Processes of this lane, by suite; the one that was used last comes last. */
@@ -130,9 +140,13 @@ class Tester {
       .map(({ tests }) => tests);
   }
 
-  /** The cheapest first, and those that have killed other mutants of the file. */
+  /**
+   * The cheapest first, and those that have killed other mutants of the file. Tests that reach the same mutants as cheaper ones come
+   * later: a table of a thousand tests would take all the time, and what only a slow test notices would count as survived.
+   */
   #chosen(id: string, file: string): Test[] {
-    const worth = ({ kills, ms }: Test) => (kills.filter((other) => other === file).length + 0.2) / (ms + 30);
+    const worth = ({ alike, kills, ms }: Test) =>
+      (kills.filter((other) => other === file).length + 0.2 / (1 + (alike.get(file) ?? 0))) / (ms + 30);
     let left = Number(values['test-seconds']) * 1_000;
     return (this.#reaching.get(id) ?? [])
       .map((test) => ({ test, worth: worth(test) }))
@@ -269,7 +283,7 @@ async function test(folder: string): Promise<void> {
   const recorded = await recordings(tester);
   const used = values.cover === undefined ? recorded : covering(recorded, mutants, Number(values.cover));
   progress(`${used.length} of ${recorded.length} suites`);
-  for (const recording of used) tester.use(recording);
+  tester.use(used);
   const end = Date.now() + Number(values.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
   const scores = new Map<string, Outcome[]>();
   // The mutants of one file reach the same suites, which stay loaded then.
