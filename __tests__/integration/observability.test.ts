@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import express, { type Express } from 'express';
 import {
   accessLog,
+  changeBody,
   circuitBreaker,
   GatewayEvents,
   type HardenServerOptions,
@@ -44,6 +45,7 @@ beforeEach(async () => {
         res.write('x'.repeat(50_000), () => afterRead(() => req.socket.resetAndDestroy()));
         return;
       }
+      if (req.url === '/html') res.setHeader('Content-Type', 'text/html');
       res.statusCode = Number(/^\/status\/(\d+)/.exec(req.url ?? '')?.[1] ?? 200);
       req.resume().once('end', () => res.end('hello'));
     }),
@@ -185,6 +187,36 @@ test('refused connections, retries and unavailable backends have a line with the
   expect(await metric('expressway_circuit_state', { circuit: dead, state: 'open' })).toBe(1);
   expect(await metric('expressway_backend_up', { backend: dead })).toBe(0);
   expect(await metric('expressway_circuit_transitions_total', { circuit: dead, to: 'open' })).toBe(1);
+});
+
+test.each<[string, (app: Express, fails: () => never) => void]>([
+  ['changeBody()', (app, change) => app.use(changeBody({ types: ['text/html'], change }))],
+  [
+    'a function that wraps a method of the response',
+    (app, fails) => {
+      app.use((_req, res, next) => {
+        res.writeHead = () => {
+          Reflect.deleteProperty(res, 'writeHead');
+          return fails();
+        };
+        next();
+      });
+    },
+  ],
+])('when %s fails, the error response of the app is not counted for the backend', async (_, prepare) => {
+  const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  cleanup.add({ close: () => warned.mockRestore() });
+  const { url } = await open({
+    prepare: (app) => {
+      app.set('env', 'test');
+      prepare(app, () => {
+        throw new Error('no');
+      });
+    },
+  });
+  expect(await ask(`${url}/html`)).toMatchObject({ status: 500 });
+  await lineCount(1);
+  expect(lines[0]).toMatchObject({ status: 500, source: 'gateway', backend: backend.url });
 });
 
 test('a retried request has one line, with all attempts', async () => {

@@ -73,6 +73,8 @@ export class Exchange {
   route: string | undefined;
   /** Whether its route itself responds, as `respond` and `redirect` of a declaration say. */
   isDeclared = false;
+  /** Whether the app got an error in place of the response, so that its error handlers respond. */
+  isAppError = false;
   /** Set if the backend gets another path prefix or host than the client sent. Prefixes do not end with a slash. */
   prefixes: { readonly client: string; readonly backend: string; readonly host: string | undefined } | undefined;
   /** Whether the gateway writes the CORS headers. Then those of the app and the backend are dropped. */

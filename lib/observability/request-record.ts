@@ -231,8 +231,8 @@ export class RequestRecord implements Recorder {
   }
 }
 
-const sourceOf = ({ backend, isDeclared }: Exchange): FinishedRequest['source'] =>
-  backend !== undefined ? 'backend' : isDeclared ? 'route' : 'gateway';
+const sourceOf = ({ backend, isAppError, isDeclared }: Exchange): FinishedRequest['source'] =>
+  isAppError ? 'gateway' : backend !== undefined ? 'backend' : isDeclared ? 'route' : 'gateway';
 
 const OF_SINK = ['WARN_EXPRESSWAY_LISTENER', 'A metrics, log or status sink threw'] as const;
 

@@ -114,6 +114,7 @@ export class ProxiedRequest implements FailoverOwner {
       this.reject(handlerError(error, res.headersSent));
       return;
     }
+    this.#exchange.isAppError = true;
     try {
       this.#next(thrownBy('A function of the app', error));
     } catch (again) {

@@ -208,6 +208,7 @@ class HeldResponse {
       this.#release();
       if (res.destroyed || res.headersSent) return;
       for (const name of ['etag', 'last-modified', 'cache-control', 'expires', 'content-type']) res.removeHeader(name);
+      exchangeOf(this.#req, res).isAppError = true;
       this.#next(error);
     }
   }
