@@ -191,6 +191,37 @@ describeInstalled('@grpc/grpc-js through limiter, circuit breaker and proxy', ()
   });
 
   describe('failures', () => {
+    test.each([
+      [
+        'breaks off',
+        UNAVAILABLE,
+        {},
+        (backend: { server: { forceShutdown(): void } }) => backend.server.forceShutdown(),
+      ],
+      ['sends nothing more', DEADLINE_EXCEEDED, { idleTimeoutMs: 200 }, () => {}],
+      [
+        'gets too long a call',
+        RESOURCE_EXHAUSTED,
+        { maxBodyBytes: 1_000 },
+        (_: unknown, call: { write(message: Buffer): void }) => call.write(Buffer.alloc(2_000)),
+      ],
+    ])('a stream whose backend %s ends with status %d, after the messages so far', async (_, code, options, then) => {
+      const backend = await grpcBackend(cleanup, 'a');
+      const { ended, client, proxy } = await grpcGateway(cleanup, { backends: [backend.url], ...options });
+      const {
+        code: got,
+        details,
+        messages,
+      } = await ended(() => {
+        const call = client.bidi();
+        call.once('data', () => then(backend, call));
+        call.write(Buffer.from('message'));
+        return call;
+      });
+      expect([got, messages, details]).toEqual([code, ['message'], expect.stringMatching(/backend|Content too large/)]);
+      await eventually('the call is over', () => proxy.status()[0]?.inFlight === 0);
+    });
+
     test('a backend that is not there: the calls go to another one', async () => {
       const { url } = await grpcBackend(cleanup, 'b');
       const { unary } = await grpcGateway(cleanup, { backends: [`http://127.0.0.1:${await closedPort()}`, url] });

@@ -340,6 +340,19 @@ describe('exchanges that end early', () => {
     const { client } = await pair([one.url]);
     expect((await client.request(POST)).rstCode).toBe(constants.NGHTTP2_INTERNAL_ERROR);
   });
+
+  test('a backend that dies in the middle of a message of gRPC: the client gets the status UNAVAILABLE', async () => {
+    const one = await backend((stream) => {
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc+proto' });
+      stream.write('a part');
+      afterRead(() => stream.session?.destroy());
+    });
+    const { client, gateway } = await pair([one.url], { circuit: { minimumRequests: 1 } });
+    const { content, trailers, rstCode } = await client.request(POST);
+    expect([String(content), trailers?.['grpc-status'], rstCode]).toEqual(['a part', '14', 0]);
+    expect(trailers?.['grpc-message']).toBe('The backend sent no valid response');
+    expect(gateway.proxy.status()[0]).toMatchObject({ circuit: 'open', inFlight: 0 });
+  });
 });
 
 describe('connections', () => {

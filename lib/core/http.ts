@@ -98,3 +98,7 @@ export function hostnameOf(host: string): string {
   if (lower.startsWith('[')) return domainToASCII(lower) || lower;
   return lower.endsWith('.') ? lower.slice(0, -1) : lower;
 }
+
+/** Whether a client reads the trailers of a response (RFC 9110 §10.1.4). */
+export const acceptsTrailers = ({ headers, httpVersion }: IncomingMessage): boolean =>
+  /(?:^|,)[ \t]*trailers[ \t]*(?:,|$)/i.test(String(headers.te)) && httpVersion !== '1.0';

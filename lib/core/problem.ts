@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { CAUSES, type Cause } from './causes.ts';
-import { grpcMessage, grpcStatusFor, isGrpcCall } from './grpc.ts';
+import { grpcMessage, grpcStatusFor, isGrpc, isGrpcCall } from './grpc.ts';
+import { acceptsTrailers } from './http.ts';
 import { lastResponse } from './last-response.ts';
 import { leaveUnread } from './unread-content.ts';
 
@@ -68,14 +69,34 @@ export function sendProblem(res: ServerResponse, cause: Cause, extras: ProblemEx
   else res.end(body?.content ?? content);
 }
 
+/**
+ * Ends a response of gRPC that has begun, with a status in its trailers. A reset would have the status INTERNAL for the client, which blames
+ * the gateway and keeps many clients from trying again.
+ *
+ * @returns whether it is such a response. Any other one must be cut.
+ */
+export function endGrpcCall(res: ServerResponse, cause: Cause, detail: string | undefined): boolean {
+  const { req } = res;
+  if (req === undefined || !isGrpcCall(req) || !isGrpc(res.getHeader('content-type'))) return false;
+  // Without chunks, there are no trailers.
+  if (!res.headersSent || !res.chunkedEncoding || !acceptsTrailers(req) || res.writableEnded) return false;
+  res.addTrailers(grpcStatusFields(cause, detail));
+  res.end();
+  return true;
+}
+
+const grpcStatusFields = (cause: Cause, detail: string | undefined) => {
+  const { status, title } = CAUSES[cause];
+  const message = grpcMessage(detail === undefined ? title : `${title}: ${detail}`);
+  return { 'Grpc-Status': String(grpcStatusFor(status)), 'Grpc-Message': message };
+};
+
 /** A response of gRPC without a message: it has the status in its head ("Trailers-Only"). */
 function addGrpcStatus(res: ServerResponse, cause: Cause, { detail, retryAfterMs }: ProblemExtras): void {
-  const { status, title } = CAUSES[cause];
   res.statusCode = 200;
   res.setHeader('Content-Type', 'application/grpc');
   res.setHeader('Content-Length', 0);
-  res.setHeader('Grpc-Status', grpcStatusFor(status));
-  res.setHeader('Grpc-Message', grpcMessage(detail === undefined ? title : `${title}: ${detail}`));
+  for (const [name, value] of Object.entries(grpcStatusFields(cause, detail))) res.setHeader(name, value);
   // Clients that retry by a policy of gRPC wait so long.
   if (retryAfterMs !== undefined) res.setHeader('Grpc-Retry-Pushback-Ms', Math.ceil(retryAfterMs));
 }

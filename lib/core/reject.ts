@@ -2,7 +2,7 @@ import { resetConnection } from './connection.ts';
 import type { Exchange } from './exchange.ts';
 import type { GatewayEventMap, GatewayEvents } from './gateway-events.ts';
 import type { Failed, Rejected } from './outcome.ts';
-import { sendProblem } from './problem.ts';
+import { endGrpcCall, sendProblem } from './problem.ts';
 import { warnOfThrow } from './warnings.ts';
 
 /** The events for a request that the gateway itself responded to. */
@@ -29,11 +29,11 @@ export function rejectWith<K extends RejectionEvent>(
   respond(exchange, outcome);
 }
 
-/** Sends the problem response for an outcome. A response that has already begun is cut instead. */
+/** Sends the problem response for an outcome. A response that has already begun is cut instead, or a call of gRPC ended with a status. */
 export function respond(exchange: Exchange, outcome: Failed | Rejected): void {
   // A middleware that keeps the body has not sent the head, but would join this response to the beginning.
   if (exchange.res.headersSent || (outcome.kind === 'failed' && outcome.headSent)) {
-    cut(exchange);
+    if (!endGrpcCall(exchange.res, outcome.cause, outcome.detail)) cut(exchange);
     return;
   }
   const retryAfterMs = outcome.kind === 'rejected' ? outcome.retryAfterMs : undefined;

@@ -3,7 +3,7 @@ import type { Waiter } from '../backends/queue.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { grpcStatusIn } from '../core/grpc.ts';
 import { ABORTED, type Completed, type Failed, handlerError, type Outcome, type Rejected } from '../core/outcome.ts';
-import { cut } from '../core/reject.ts';
+import { cut, respond } from '../core/reject.ts';
 import { Attempt } from './attempt.ts';
 import type { AttemptOwner, AttemptTimeouts } from './attempt-owner.ts';
 import { BackendChoice } from './backend-choice.ts';
@@ -246,7 +246,7 @@ export class Failover implements AttemptOwner, Waiter {
     } else if (outcome.headSent) {
       exchange.settle(outcome);
       this.#choice.forwarded(outcome);
-      cut(exchange);
+      respond(exchange, outcome);
       this.#owner.over();
     } else {
       this.#owner.reject(outcome);

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { acceptsTrailers } from '../../core/http.ts';
 import { isHopByHop, namedInConnection } from '../request/hop-by-hop.ts';
 import type { HeaderSpelling } from './header-spelling.ts';
 import type { ResponseFields } from './response-head.ts';
@@ -62,7 +63,7 @@ export function addTrailers(
     const spelled = spelling?.of(name) ?? name;
     for (const line of [value].flat()) passed.push([spelled, line]);
   }
-  if (passed.length === 0 || !acceptsTrailers(res)) return;
+  if (passed.length === 0 || !acceptsTrailers(res.req)) return;
   // Otherwise Node would send a response with an empty body with a length, not in chunks.
   if (!res.headersSent) res.flushHeaders();
   // Node drops them if the response is not in chunks.
@@ -76,10 +77,6 @@ export function addTrailers(
  */
 export function endsConnection(trailers: ResponseFields): boolean {
   return trailers.connection !== undefined || trailers['proxy-connection'] !== undefined;
-}
-
-function acceptsTrailers({ req }: ServerResponse): boolean {
-  return /(?:^|,)[ \t]*trailers[ \t]*(?:,|$)/i.test(String(req.headers.te)) && req.httpVersion !== '1.0';
 }
 
 function isEmpty(fields: ResponseFields): boolean {
