@@ -121,6 +121,18 @@ describe.each(['removed', 'changed'])('a service that a new declaration has %s',
   });
 });
 
+test('the new declaration of a service says how long the tunnels before it may go on', async () => {
+  const { url } = await heldBackend();
+  const gw = await gateway({ backends: [url] });
+  const client = await tunnelOf(gw);
+  gw.router.setDeclaration({
+    services: { a: { backends: [url], drainTimeoutMs: 100 } },
+    routes: [{ service: 'a' }],
+  });
+  await client.closed();
+  await eventually('the service before is closed', () => gw.isClosed());
+});
+
 test('a service that was removed looks its backends up no more, while its tunnels stay', async () => {
   mockTimeoutsOnly();
   let lookups = 0;

@@ -108,8 +108,8 @@ export interface SharedProxy {
   forRoute(own: RouteForwarding): Middleware;
   /** A middleware that sends copies of requests to the backends, and the requests to the next handler. */
   mirror(options: MirrorOptions): Middleware;
-  /** Closes the proxy when its requests and tunnels have ended, or after its `drainTimeoutMs`. Send it no further request. */
-  retire(): Promise<void>;
+  /** Closes the proxy when its requests and tunnels have ended, or after `drainTimeoutMs`, by default its own. Send it no further request. */
+  retire(drainTimeoutMs?: number): Promise<void>;
 }
 
 /** @throws {OptionsError} that names each unknown key and each bad value. */
@@ -136,8 +136,8 @@ function makeProxy(given: RoundRobinProxyOptions, isManaged: boolean): SharedPro
     policy: parts.policy,
     forRoute: (own) => routeForwarder(partsForRoute(parts, own), firstRequest),
     mirror: (options) => copies.middleware(options),
-    async retire() {
-      await drainParts(parts, settings.drainTimeoutMs);
+    async retire(drainTimeoutMs = settings.drainTimeoutMs) {
+      await drainParts(parts, drainTimeoutMs);
       await proxy.close();
     },
   };

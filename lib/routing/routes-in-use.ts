@@ -241,8 +241,13 @@ export class RoutesInUse {
 
   #removedParts(): Closable[] {
     const { services, limiters, authenticators } = this.#kept;
+    // Where the service goes on, an operator expects its new value to apply.
+    const drainTimeoutMs = (name: string) => services.all.get(name)?.declared.drainTimeoutMs;
     return [
-      ...services.removed.map(({ proxy, retire }) => ({ close: () => proxy.close(), retire })),
+      ...services.removed.map(({ proxy, retire }) => ({
+        close: () => proxy.close(),
+        retire: () => retire(drainTimeoutMs(proxy.name)),
+      })),
       ...[...limiters.removed, ...authenticators.removed].map((one) => ({ close: () => one.close() })),
     ];
   }
