@@ -5,6 +5,7 @@ import { WebSocket } from 'ws';
 import { standardApp } from '../../lib/gateway/standard-app.ts';
 import { ask } from '../support/ask.ts';
 import { pause } from '../support/pause.ts';
+import { RawClient } from '../support/raw-client.ts';
 import { closedPort } from '../support/servers.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
 import { endAll, Proc } from './proc.ts';
@@ -298,6 +299,17 @@ describe('the example gateway', () => {
       webSocket.close();
       await closed;
     }
+  });
+
+  test('refuses requests that take longer than REQUEST_TIMEOUT_MS to arrive', async () => {
+    const one = await openBackend('one');
+    const { url } = await openGateway([one.url], { REQUEST_TIMEOUT_MS: '50' });
+    const client = await RawClient.connect(Number(new URL(url).port));
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nfour');
+    const status = client.response().then((response) => response.status);
+    // By default, a client may be silent for 20 s.
+    expect(await Promise.race([status, pause('less than that', 10_000)])).toBe(408);
+    client.close();
   });
 
   test('shows its state on the admin listener only', async () => {

@@ -29,6 +29,7 @@ const DEFAULTS = {
   clientCa: undefined,
   clientCert: 'require',
   http2: true,
+  maxConcurrentStreams: 100,
   httpsRedirect: undefined,
   strictTransportSecurity: undefined,
   proxyProtocol: [],
@@ -68,6 +69,7 @@ const DEFAULTS = {
   maxDelayMs: 100,
   bounds: {
     headTimeoutMs: 15_000,
+    requestTimeoutMs: 3_600_000,
     maxTargetBytes: 8_192,
     keepAliveTimeoutMs: 65_000,
     maxConnections: 10_000,
@@ -236,6 +238,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['WORKER_SPARE', 'off', { workerSpare: false }],
   ['TLS_CLIENT_CERT', 'request', { clientCert: 'request' }],
   ['HTTP2', 'off', { http2: false }],
+  ['HTTP2_MAX_CONCURRENT_STREAMS', '1000', { maxConcurrentStreams: 1_000 }],
   ['BACKENDS', 'https://a', { backends: ['https://a'] }],
   ['BACKENDS', 'http://A:80/ , http://[::1]:81', { backends: ['http://a', 'http://[::1]:81'] }],
   [
@@ -282,6 +285,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['MERGE_SLASHES', 'off', { mergeSlashes: false }],
   ['LOAD_SHEDDING_DELAY_MS', '250', { maxDelayMs: 250 }],
   ['HEAD_TIMEOUT_MS', '0', { bounds: { ...DEFAULTS.bounds, headTimeoutMs: 0 } }],
+  ['REQUEST_TIMEOUT_MS', '0', { bounds: { ...DEFAULTS.bounds, requestTimeoutMs: 0 } }],
   ['MAX_TARGET_BYTES', '99', { bounds: { ...DEFAULTS.bounds, maxTargetBytes: 99 } }],
   ['MAX_CONNECTIONS_PER_ADDRESS', '7', { bounds: { ...DEFAULTS.bounds, maxConnectionsPerAddress: 7 } }],
   ['REDIS_URL', 'rediss://u:p@r:6380/1', { redisUrl: 'rediss://u:p@r:6380/1' }],

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect as connectHttp2, type Settings } from 'node:http2';
 import { request } from 'node:https';
 import { connect as connectTcp } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -59,6 +60,18 @@ describe('HTTP2', () => {
     await once(socket, 'secureConnect');
     expect(socket.alpnProtocol).toBe(protocol);
     socket.destroy();
+  });
+
+  test.each([
+    [{}, 100],
+    [{ HTTP2_MAX_CONCURRENT_STREAMS: '7' }, 7],
+  ])('%j: a connection may have %d requests in progress', async (more, expected) => {
+    const backend = await openBackend('one');
+    const { url } = await openGateway([backend.url], { ...files, ...more });
+    const session = connectHttp2(url, { rejectUnauthorized: false });
+    const [{ maxConcurrentStreams }] = (await once(session, 'remoteSettings')) as [Settings];
+    session.destroy();
+    expect(maxConcurrentStreams).toBe(expected);
   });
 
   test('requests of HTTP/2 pass the limiter, and reach the backend as https', async () => {

@@ -20,7 +20,7 @@ export class TlsListener {
 
   /** @throws {TlsFilesError} when the files cannot be used. */
   constructor(config: Config, files: readonly TlsFiles[], made: ServerOptions, events: GatewayEvents) {
-    const { clientCa, clientCert } = config;
+    const { clientCa, clientCert, maxConcurrentStreams } = config;
     this.#certificates = readCertificates(files, clientCa);
     const server = createServer({
       ...made,
@@ -45,7 +45,7 @@ export class TlsListener {
               this.#certificates.contextFor(servername) === this.#certificates.contextFor(host),
             events,
           });
-    this.server = config.http2 ? http2Server(server, { events }) : server;
+    this.server = config.http2 ? http2Server(server, { maxConcurrentStreams, events }) : server;
   }
 
   get certificates(): Certificates {

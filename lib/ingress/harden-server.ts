@@ -39,7 +39,8 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   // Limits of requests in progress that share a connection would read it in turns without end.
   if (kHardened in server) throw new OptionsError('hardenServer', ['the server has its bounds already']);
   Object.assign(server, { [kHardened]: true });
-  server.headersTimeout = options.headTimeoutMs;
+  // Node exchanges the two if that for the head is longer.
+  server.headersTimeout = Math.min(options.headTimeoutMs, options.requestTimeoutMs || options.headTimeoutMs);
   server.requestTimeout = options.requestTimeoutMs;
   server.keepAliveTimeout = options.keepAliveTimeoutMs;
   server.maxRequestsPerSocket = options.maxRequestsPerConnection;

@@ -36,6 +36,8 @@ export interface ListenerConfig {
   readonly clientCert: 'require' | 'request';
   /** Whether TLS clients may use HTTP/2. */
   readonly http2: boolean;
+  /** Requests in progress on one connection of HTTP/2. */
+  readonly maxConcurrentStreams: number;
   /** Addresses of load balancers that send the PROXY protocol; empty when it is off. */
   readonly proxyProtocol: readonly string[];
   /** The listener that redirects clients to https: its port, and the port in the URL if that is not the gateway's own. */
@@ -169,6 +171,12 @@ export const listener = section(
       default: 'on',
       read: onOrOff,
     },
+    HTTP2_MAX_CONCURRENT_STREAMS: {
+      text: `Requests in progress on one connection of HTTP/2; clients wait with more. Raise it for clients that keep many streams of gRPC
+        open, such as proxies.`,
+      default: '100',
+      read: integer(1),
+    },
     HTTP_REDIRECT_PORT: {
       text: `Port for plain http on which the gateway redirects every request to https (308), such as 80; 0 takes any free one. Empty: there
         is no such listener.`,
@@ -216,6 +224,7 @@ export const listener = section(
     clientCa: read.TLS_CLIENT_CA,
     clientCert: read.TLS_CLIENT_CERT,
     http2: read.HTTP2,
+    maxConcurrentStreams: read.HTTP2_MAX_CONCURRENT_STREAMS,
     httpsRedirect:
       read.HTTP_REDIRECT_PORT === undefined
         ? undefined

@@ -12,6 +12,7 @@ export interface RequestsConfig {
   /** Bounds for clients and their connections. */
   readonly bounds: {
     readonly headTimeoutMs: number;
+    readonly requestTimeoutMs: number;
     readonly maxTargetBytes: number;
     readonly keepAliveTimeoutMs: number;
     readonly maxConnections: number;
@@ -60,6 +61,12 @@ export const requests = section(
       default: '15000',
       read: durationMsOrZero,
     },
+    REQUEST_TIMEOUT_MS: {
+      text: `How long a client may take to send a whole request, body included, in milliseconds: longer than the longest upload. Clients that
+        send less than 240 bytes per second get 408 much earlier. 0 is for ever.`,
+      default: '3600000',
+      read: durationMsOrZero,
+    },
     KEEP_ALIVE_TIMEOUT_MS: {
       text: `How long a connection may wait for its next request, in milliseconds: longer than a load balancer in front keeps it.`,
       default: '65000',
@@ -84,6 +91,7 @@ export const requests = section(
     maxDelayMs: read.LOAD_SHEDDING_DELAY_MS,
     bounds: {
       headTimeoutMs: read.HEAD_TIMEOUT_MS,
+      requestTimeoutMs: read.REQUEST_TIMEOUT_MS,
       maxTargetBytes: read.MAX_TARGET_BYTES,
       keepAliveTimeoutMs: read.KEEP_ALIVE_TIMEOUT_MS,
       maxConnections: read.MAX_CONNECTIONS,
