@@ -58,6 +58,12 @@ describe('a file of services and routes', () => {
       routes: [{ path: '/users', service: 'users' }],
     });
     expect(read(JSON.stringify(declared), {}, 'gateway.json')).toEqual(declared);
+    const loose = `{
+      "services": { "users": { "backends": ["http://localhost:3001",] } },
+      # a comment
+      "routes": [{ "path": "/users", "service": "users" },],
+    }`;
+    expect(read(loose, {}, 'gateway.json')).toEqual(declared);
   });
 
   test('may use anchors', () => {

@@ -237,6 +237,11 @@ routes:
     expect(new Set(said).size).toBe(said.length);
   });
 
+  test('schemes may be in capitals', async () => {
+    const { code, out } = await check(EXAMPLE, 'GET', 'HTTP://api.example.com/shop');
+    expect([code, lines(out, 0)]).toEqual([0, ['GET http://api.example.com/shop']]);
+  });
+
   test('a method that Node does not know takes no route', async () => {
     const { code, out } = await check(EXAMPLE, 'foo', '/shop');
     expect([code, lines(out, 1)[0]]).toEqual([1, 'rejected | 501 not_implemented: Node does not know this method']);

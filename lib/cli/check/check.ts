@@ -89,7 +89,7 @@ async function read(
 function sampleRequest(method: string, url: string, lines: readonly string[]): SampleRequest {
   if (!/^[A-Za-z-]+$/.test(method)) throw new UsageError(`${JSON.stringify(method)} is not a method`);
   const [, scheme = 'http', authority = '', given = ''] =
-    /^(?:(https?):\/\/(?:[^/?#]*@)?([^/?#]+))?([^#]*)/.exec(url) ?? [];
+    /^(?:(https?):\/\/(?:[^/?#]*@)?([^/?#]+))?([^#]*)/i.exec(url) ?? [];
   if (authority === '' && !given.startsWith('/')) {
     throw new UsageError(`${JSON.stringify(url)} must be a URL of http or https, or a path`);
   }
@@ -105,7 +105,7 @@ function sampleRequest(method: string, url: string, lines: readonly string[]): S
   const target = given.toWellFormed().replaceAll(/[^!-~]/gu, encodeURIComponent);
   return {
     method: method.toUpperCase(),
-    scheme,
+    scheme: scheme.toLowerCase(),
     host,
     target: target.startsWith('/') ? target : `/${target}`,
     headers,
