@@ -10,9 +10,11 @@ async function loadedWith(module: string): Promise<{ builtIn: string[]; packages
   const program = `
     import { registerHooks } from 'node:module';
     const packages = new Set();
-    registerHooks({ load: (url, context, next) => {
-      packages.add(/.*\\/node_modules\\/((?:@[^/]+\\/)?[^/]+)/.exec(url)?.[1]);
-      return next(url, context);
+    // A hook for load() would itself load the undici in Node 22.
+    registerHooks({ resolve: (specifier, context, next) => {
+      const found = next(specifier, context);
+      packages.add(/.*\\/node_modules\\/((?:@[^/]+\\/)?[^/]+)/.exec(found.url)?.[1]);
+      return found;
     }});
     await import('${module}');
     console.log(JSON.stringify({ builtIn: process.moduleLoadList, packages: [...packages] }));`;

@@ -101,7 +101,7 @@ export interface CircuitStateChangeEvent {
   readonly service?: string;
   readonly from: CircuitStateName;
   readonly to: CircuitStateName;
-  /** Milliseconds until the next trial, when `to` is `open`. */
+  /** Milliseconds until the next trial, when `to` is `open`. A backend that accepts connections again may get its trial earlier. */
   readonly retryAfterMs: number;
 }
 

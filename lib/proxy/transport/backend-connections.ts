@@ -1,6 +1,7 @@
-import { isIP, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Dispatcher } from 'undici';
 import { HeaderSpelling } from '../response/header-spelling.ts';
+import { proofOf } from './backend-tls.ts';
 import { BoundConnections } from './bound-connections.ts';
 import type { Connections, RequestConnection, ResponseHandler } from './connections.ts';
 import { KeptConnections } from './kept-connections.ts';
@@ -191,8 +192,8 @@ function withOrigin(url: URL): URL {
   return Object.defineProperty(url, 'origin', { value: url.origin });
 }
 
-/** A certificate is checked for an address as such; TLS must not send an address as the server name (RFC 6066 §3). */
+/** Without a server name, undici would take that of `Host`. */
 function connectAs(serverName: string, connect: Connector): Connector {
-  const servername = isIP(serverName) ? '' : serverName;
+  const { servername = '' } = proofOf(serverName);
   return (target, callback) => connect({ ...target, servername }, callback);
 }
