@@ -133,3 +133,35 @@ test('observability({ routers }) finds the route of a request that a limiter in 
     await Promise.all([limiter.close(), legacy.close(), router.close()]);
   }
 });
+
+test('observability({ routers }) finds the route of a rejected request also for a router that the app mounts under a path', async () => {
+  const finished: FinishedRequest[] = [];
+  const limiter = ipRateLimit({ limit: 1 });
+  const router = serviceRouter({
+    services: {},
+    routes: [
+      { name: 'shop', path: '/shop', respond: { body: 'shop' } },
+      { name: 'all', respond: { body: 'all' } },
+    ],
+  });
+  const app = express();
+  app.use(observability({ accessLog: { finished: (one) => void finished.push(one) }, routers: [router] }), limiter);
+  app.use('/api', router);
+  const server = await listen(app);
+  try {
+    for (const path of ['/api/shop/x', '/api/shop/x', '/api?a=1', '/apis/shop', '/shop'])
+      await fetch(server.url + path);
+    await eventually('five records', () => finished.length === 5);
+    expect(finished.map(({ status, route }) => [status, route])).toEqual([
+      [200, 'shop'],
+      [429, 'shop'],
+      [429, 'all'],
+      // The router would not have got these.
+      [429, 'default'],
+      [429, 'default'],
+    ]);
+  } finally {
+    await server.close();
+    await Promise.all([limiter.close(), router.close()]);
+  }
+});

@@ -94,6 +94,8 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   let inUse = new RoutesInUse(options, shared);
   inUse.connect();
   let isClosed = false;
+  /** Where the app mounts the router. Only requests tell. */
+  let mountPath = '';
 
   function route(req: IncomingMessage, res: ServerResponse, next: Next): void {
     const exchange = exchangeOf(req, res);
@@ -135,8 +137,10 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     const undo = toOriginForm(req, () => {
       req.url = url;
     });
+    const path = pathBelow(mountPath, req.url);
+    if (path !== undefined) req.url = path;
     const wanted = wantedOf(exchange);
-    const found = preflightRoute(wanted) ?? inUse.table.find(wanted)?.route;
+    const found = path === undefined ? undefined : (preflightRoute(wanted) ?? inUse.table.find(wanted)?.route);
     undo();
     return found && { route: found.name, service: found.service };
   }
@@ -168,6 +172,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   const router = Object.assign(
     function expresswayRouter(req: IncomingMessage, res: ServerResponse, next: Next): void {
       const exchange = exchangeOf(req, res);
+      mountPath = exchange.req.baseUrl ?? '';
       if (errorBody !== undefined) exchange.errorBody = errorBody;
       // From now on: a guard or a limit may reject the request before its authentication takes the key out.
       exchange.secretParameters = inUse.secretParameters;
@@ -200,6 +205,14 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     services: { get: () => inUse.proxies, enumerable: true },
     secretParameters: { get: () => inUse.secretParameters, enumerable: true },
   });
+}
+
+/** The part of a target that Express passes to a handler at a mount path; `undefined` for a target that is not under it. */
+function pathBelow(mountPath: string, target: string): string | undefined {
+  if (mountPath === '') return target;
+  const rest = target.slice(mountPath.length);
+  if (!target.startsWith(mountPath) || !/^(?:[/?]|$)/.test(rest)) return undefined;
+  return rest.startsWith('/') ? rest : `/${rest}`;
 }
 
 const check = (given: ServiceRouterOptions) =>
