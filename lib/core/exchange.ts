@@ -11,6 +11,7 @@ import type { ErrorBody } from './problem.ts';
 import type { Recorder } from './recorder.ts';
 import { thrownBy } from './thrown-by.ts';
 import { warnOfTrustMismatch, warnOfUntrustedPeer } from './untrusted-peer.ts';
+import { warnOnce } from './warnings.ts';
 
 /** Called once, with the outcome of an exchange. */
 export interface ExchangeObserver {
@@ -44,6 +45,9 @@ export interface Abortable {
 const SCHEME = /^(?:http|ws)s?$/;
 
 const kExchange = Symbol('expressway.exchange');
+
+const COPIES =
+  'Middlewares of two copies of expressway handle requests of one server, and know nothing of each other: "npm ls expressway" finds them';
 
 type Tagged = IncomingMessage & { [kExchange]?: Exchange };
 
@@ -106,6 +110,7 @@ export class Exchange {
   constructor(req: GatewayRequest, res: ServerResponse) {
     this.req = req;
     this.res = res;
+    warnOfCopies(req);
     // Before the listeners of the app: if one throws, later ones are not called.
     res.prependListener('close', () => this.scope.runInAsyncScope(this.#closed, this));
   }
@@ -213,6 +218,16 @@ export class Exchange {
       this.recorder?.ended();
     }
   }
+}
+
+const kCopy = Symbol.for('expressway.copy');
+
+/** Marks a server as that of this copy of the package. Middlewares of another copy have exchanges of their own. */
+function warnOfCopies(req: GatewayRequest): void {
+  const { server } = (req.socket ?? {}) as { readonly server?: { [kCopy]?: symbol } };
+  if (server === undefined) return;
+  server[kCopy] ??= kExchange;
+  if (server[kCopy] !== kExchange) warnOnce(req, 'WARN_EXPRESSWAY_COPIES', COPIES);
 }
 
 /** The address to ask `trust proxy` about. A peer on a Unix socket has none, and Express is asked all the same. */

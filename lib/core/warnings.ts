@@ -29,6 +29,7 @@ const TYPES = Object.freeze({
   WARN_EXPRESSWAY_CONSUMER: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_TRACING: 'ExpresswayTracingWarning',
   WARN_EXPRESSWAY_GUARDED_STREAM: 'ExpresswayMisuseWarning',
+  WARN_EXPRESSWAY_COPIES: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_LOOP: 'ExpresswayMisuseWarning',
   WARN_EXPRESSWAY_RESOURCES: 'ExpresswayResourceWarning',
   WARN_EXPRESSWAY_NO_UPGRADE_HANDLER: 'ExpresswayMisuseWarning',
