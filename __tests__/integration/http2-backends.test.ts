@@ -353,6 +353,17 @@ describe('exchanges that end early', () => {
     expect(trailers?.['grpc-message']).toBe('The backend sent no valid response');
     expect(gateway.proxy.status()[0]).toMatchObject({ circuit: 'open', inFlight: 0 });
   });
+
+  test('such a part of a message does not look whole to a client that gets no trailers', async () => {
+    const one = await backend((stream) => {
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+      stream.write('a part');
+      afterRead(() => stream.session?.destroy());
+    });
+    const { client } = await pair([one.url]);
+    const { te: _, ...without } = POST;
+    expect((await client.request(without)).rstCode).toBe(constants.NGHTTP2_INTERNAL_ERROR);
+  });
 });
 
 describe('connections', () => {
