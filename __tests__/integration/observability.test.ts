@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import express, { type Express } from 'express';
+import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
 import {
   accessLog,
   changeBody,
@@ -217,6 +217,28 @@ test.each<[string, (app: Express, fails: () => never) => void]>([
   expect(await ask(`${url}/html`)).toMatchObject({ status: 500 });
   await lineCount(1);
   expect(lines[0]).toMatchObject({ status: 500, source: 'gateway', backend: backend.url });
+});
+
+test('when the error handler passes the request on to another proxy, the response is that of its backend', async () => {
+  const { url } = await open({
+    prepare: (app) => {
+      const first = cleanup.add(roundRobinProxy({ backends: [backend.url], name: 'first' }));
+      const failOnce: RequestHandler = (_req, res, next) => {
+        res.writeHead = () => {
+          Reflect.deleteProperty(res, 'writeHead');
+          throw new Error('no');
+        };
+        next();
+      };
+      const passOn: ErrorRequestHandler = (_error, _req, _res, next) => next();
+      app.use(failOnce, first, passOn);
+    },
+  });
+  const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  cleanup.add({ close: () => warned.mockRestore() });
+  expect(await ask(url)).toMatchObject({ status: 200, text: 'hello' });
+  await lineCount(1);
+  expect(lines[0]).toMatchObject({ status: 200, source: 'backend', attempts: 2 });
 });
 
 test('a retried request has one line, with all attempts', async () => {

@@ -80,6 +80,7 @@ export class BackendChoice {
     exchange.recorder?.attemptStarted(backend.origin, head, connections.isHttp2 ? '2' : '1.1');
     if (events.listenerCount('forwarded') > 0) this.#pickedAt = Date.now();
     exchange.backend = backend.origin;
+    exchange.isAppError = false;
     exchange.attempts += 1;
   }
 
