@@ -1,6 +1,6 @@
 /**
- * CPU per request of the suite over HTTP/2, over HTTP/1.1 with TLS, and of fast-gateway on Node's own HTTP/2 server, bare and with the
- * same features. In turns, also to `results/http2.json`:
+ * CPU per request over HTTP/2, and of the suite over HTTP/1.1 with TLS: the suite and its proxy alone, beside fast-gateway on Node's own
+ * HTTP/2 server with the same features and bare. In turns, also to `results/http2.json`:
  * `node --conditions=expressway-source bench/http2.ts [rounds] [requests]`. Needs h2load (Debian: nghttp2-client), and `npm ci` in `bench` for fast-gateway.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
@@ -79,23 +79,24 @@ async function suite(http2: 'on' | 'off') {
   return { port, pid };
 }
 
-async function fastGateway(...log: string[]) {
+async function target(name: string, ...log: string[]) {
   const port = await freePort();
-  const script = here('targets/fast-gateway-http2.ts');
-  const pid = await started([script, String(port), files.cert, files.key, origin, ...log], {});
-  return { port, pid };
+  const script = here(`targets/${name}.ts`);
+  const args = ['--conditions=expressway-source', script, String(port), files.cert, files.key, origin, ...log];
+  return { port, pid: await started(args, {}) };
 }
 
 const MULTIPLEXED = ['-c', '8', '-m', '8'];
 const targets = [
   { name: 'suite, HTTP/1.1 with TLS', load: ['-c', '64', '-m', '1', '--h1'], ...(await suite('off')) },
   { name: 'suite, HTTP/2', load: MULTIPLEXED, ...(await suite('on')) },
-  { name: 'fast-gateway, node:http2', load: MULTIPLEXED, ...(await fastGateway()) },
   {
     name: 'fast-gateway with limiter, breaker, metrics and log, node:http2',
     load: MULTIPLEXED,
-    ...(await fastGateway(join(folder, 'access.log'))),
+    ...(await target('fast-gateway-http2', join(folder, 'access.log'))),
   },
+  { name: 'roundRobinProxy() alone, HTTP/2', load: MULTIPLEXED, ...(await target('expressway-http2')) },
+  { name: 'fast-gateway alone, node:http2', load: MULTIPLEXED, ...(await target('fast-gateway-http2')) },
 ];
 
 async function measured({ name, load, port, pid }: (typeof targets)[number], count: number): Promise<number> {
