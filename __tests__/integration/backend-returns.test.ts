@@ -78,6 +78,17 @@ describe('when every backend process is down', () => {
     expect(all[2]?.served).toBe(1);
   });
 
+  test('the look whether the process is back is no retry where no other backend is asked after it', async () => {
+    const { url, proxy, circuits } = await behind(await backends(1), { circuit: { minimumRequests: 1 } });
+    const retried: boolean[] = [];
+    proxy.events.on('attemptFailed', (event) => retried.push(event.retried));
+    const statuses: number[] = [];
+    for (let request = 0; request < 3; request++) statuses.push((await fetch(url)).status);
+
+    expect([statuses, circuits()]).toEqual([[502, 503, 503], ['open']]);
+    expect(retried).toEqual([false, false, false]);
+  });
+
   test('the gateway notices the return of a backend that reset its connections before it was away', async () => {
     const [back] = (await backends(1)) as [RestartingBackend];
     const { url, circuits } = await behind([back], { circuit: { minimumRequests: 1, openMs: 600_000 } });

@@ -130,15 +130,25 @@ export class BackendChoice {
   /** Whether there is a backend to try after this failure: another one, or one whose process may be back. */
   hasNextAfter(outcome: Failed): boolean {
     const tried = this.#triedAfter(outcome);
-    return this.#parts.pool.hasCandidate(tried) || this.#away(tried) !== undefined || this.#wasAway(outcome);
+    return this.#parts.pool.hasCandidate(tried) || this.#away(tried) !== undefined;
   }
 
-  /** The attempt ended without a response for the client. */
-  failed(outcome: Failed, retried: boolean): void {
+  /** Whether the attempt only looked if the process of a backend is back, so that its failure is not what the client gets. */
+  wasAway(outcome: Failed): boolean {
+    return this.current.isAway && !outcome.sent;
+  }
+
+  /**
+   * The attempt ended without a response for the client.
+   *
+   * @param goesOn Whether `next()` follows.
+   * @param retried Whether it has a backend to give.
+   */
+  failed(outcome: Failed, goesOn: boolean, retried: boolean): void {
     this.#attemptFailed(outcome, retried);
-    if (!retried) return;
+    if (!goesOn) return;
     // If a backend still refuses connections, the client gets the earlier failure.
-    if (!this.#wasAway(outcome)) this.lastFailure = outcome;
+    if (!this.wasAway(outcome)) this.lastFailure = outcome;
     this.#tried = this.#triedAfter(outcome);
   }
 
@@ -174,10 +184,6 @@ export class BackendChoice {
   #away(tried: readonly Backend[]): Backend | undefined {
     const { pool } = this.#parts;
     return this.#awayTried < MAX_AWAY && !pool.hasFull(tried) ? pool.away(tried) : undefined;
-  }
-
-  #wasAway(outcome: Failed): boolean {
-    return this.current.isAway && !outcome.sent;
   }
 
   /** A connection that ended unused says nothing about its backend, so that backend may be tried again. */

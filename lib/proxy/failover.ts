@@ -235,13 +235,13 @@ export class Failover implements AttemptOwner, Waiter {
 
   #failed(outcome: Failed): void {
     const exchange = this.#exchange;
-    const retried =
-      !outcome.headSent &&
-      exchange.outcome === undefined &&
-      this.#choice.hasNextAfter(outcome) &&
-      this.#retries.afterFailure(outcome, this.#replayable);
-    this.#choice.failed(outcome, retried);
-    if (retried) {
+    const isOpen = !outcome.headSent && exchange.outcome === undefined;
+    const hasNext = isOpen && this.#choice.hasNextAfter(outcome);
+    const goesOn =
+      isOpen && (hasNext || this.#choice.wasAway(outcome)) && this.#retries.afterFailure(outcome, this.#replayable);
+    // Without a next backend, only the response is another one than that of this failure.
+    this.#choice.failed(outcome, goesOn, goesOn && hasNext);
+    if (goesOn) {
       this.#later();
     } else if (outcome.headSent) {
       exchange.settle(outcome);
