@@ -1,10 +1,12 @@
-import { expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { type Exchange, GatewayEvents } from 'expressway';
 import type { LogLevel } from '../../lib/gateway/config/sections/operation-variables.ts';
 import { logEvents } from '../../lib/gateway/logging/event-log.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
 
-const exchange = { req: { method: 'GET', url: '/secret?token=1' } } as unknown as Exchange;
+const exchange = {
+  req: { method: 'GET', url: '/secret?token=1', headers: { 'x-request-id': 'abc-1', cookie: 'secret' } },
+} as unknown as Exchange;
 
 function emitAll(level: LogLevel): Record<string, unknown>[] {
   const lines: Record<string, unknown>[] = [];
@@ -99,6 +101,7 @@ test('the log names backend and reason, and no request target', () => {
     error: 'late',
   });
   expect(lines[10]).toMatchObject({
+    id: 'abc-1',
     service: 'p',
     backend: 'http://a',
     method: 'GET',
@@ -109,4 +112,38 @@ test('the log names backend and reason, and no request target', () => {
   expect(lines[12]).toMatchObject({ cause: 'client_timeout', address: '192.0.2.1' });
   expect(lines[13]).toMatchObject({ service: 'p', cause: 'no_backend' });
   expect(JSON.stringify(lines)).not.toMatch(/secret/);
+});
+
+describe('failed attempts', () => {
+  afterEach(() => void jest.useRealTimers());
+
+  function failing(outcome: object) {
+    jest.useFakeTimers();
+    const lines: Record<string, unknown>[] = [];
+    const events = new GatewayEvents();
+    logEvents(
+      events,
+      createLogger('info', (line) => lines.push(JSON.parse(line))),
+    );
+    const event = { exchange, service: 'p', backend: 'http://a', outcome: outcome as never, retried: false };
+    return { lines, fail: () => events.emit('attemptFailed', event) };
+  }
+
+  test('a backend that is down does not fill the log: ten lines a second, and how many more there were', () => {
+    const error = new Error('no');
+    const { lines, fail } = failing({ kind: 'failed', cause: 'connection_refused', error, sent: false });
+    for (let request = 0; request < 500; request += 1) fail();
+    expect(lines).toHaveLength(10);
+    jest.advanceTimersByTime(1_000);
+    expect(lines.slice(10)).toMatchObject([{ level: 'warn', omitted: 490, msg: 'more attempts failed' }]);
+    fail();
+    jest.advanceTimersByTime(5_000);
+    expect(lines.slice(11)).toMatchObject([{ msg: 'attempt failed' }]);
+  });
+
+  test('a response that is retried is logged with its status', () => {
+    const { lines, fail } = failing({ kind: 'completed', status: 503 });
+    fail();
+    expect(lines).toMatchObject([{ msg: 'attempt failed', backend: 'http://a', status: 503 }]);
+  });
 });
