@@ -552,6 +552,8 @@ describe('spans of failures', () => {
     });
     expect([statusOf(server), statusOf(clients[0])]).toEqual([UNSET, UNSET]);
     expect(clients[0]?.attributes['expressway.cause']).toBe('content_too_large');
+    // The status is the gateway's own: the backend has sent none.
+    expect(clients[0]?.attributes).not.toHaveProperty(['http.response.status_code']);
     socket.destroy();
   });
 });

@@ -133,6 +133,7 @@ export class RequestRecord implements Recorder {
   attemptAnswered(backend: string): void {
     const tookMs = performance.now() - this.#attemptSince;
     if (Number.isNaN(tookMs)) return;
+    this.#trace?.attemptAnswered();
     const { service = '' } = this.#exchange;
     for (const sink of this.#sinks) {
       try {

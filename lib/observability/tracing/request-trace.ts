@@ -21,6 +21,7 @@ export class RequestTrace implements ExchangeObserver {
   readonly #context: Context;
   #attempt: Span | undefined;
   #attempts = 0;
+  #isAnswered = false;
   #ended = false;
 
   /** @param context A context in which the span is active. */
@@ -90,7 +91,13 @@ export class RequestTrace implements ExchangeObserver {
       if (!isSampled && spans.isRecording(span)) spans.setAttributes(span, attributes());
     }
     this.#attempts += 1;
+    this.#isAnswered = false;
     this.#attempt = span;
+  }
+
+  /** The head of the backend's response has come. */
+  attemptAnswered(): void {
+    this.#isAnswered = true;
   }
 
   attemptEnded(outcome: Outcome): void {
@@ -99,7 +106,8 @@ export class RequestTrace implements ExchangeObserver {
     this.#attempt = undefined;
     const { spans } = this.#parts;
     if (spans.isRecording(span)) {
-      const attributes = endAttributes(outcome, this.#exchange);
+      // The gateway may have responded itself, such as for a body that is too long: that is no status of the backend.
+      const attributes = endAttributes(outcome, this.#isAnswered ? this.#sentStatus : undefined);
       // For a CLIENT span, 4xx is an error. A client that left and a rejection by the gateway are no errors.
       if (outcome.kind === 'failed') this.#fail(span, attributes, outcome.cause, outcome.error.message);
       else if (outcome.kind === 'completed' && outcome.status >= 400) {
@@ -125,7 +133,7 @@ export class RequestTrace implements ExchangeObserver {
     const { spans } = this.#parts;
     if (spans.isRecording(span)) {
       const { backend, consumer, service, route } = this.#exchange;
-      const attributes = endAttributes(outcome, this.#exchange);
+      const attributes = endAttributes(outcome, this.#sentStatus);
       if (route !== undefined) attributes['http.route'] = route;
       if (consumer !== undefined) attributes['enduser.id'] = consumer.name;
       if (service !== undefined) attributes['expressway.service'] = service;
@@ -138,6 +146,11 @@ export class RequestTrace implements ExchangeObserver {
       spans.setAttributes(span, attributes);
     }
     spans.end(span);
+  }
+
+  get #sentStatus(): number | undefined {
+    const { res } = this.#exchange;
+    return res.headersSent ? res.statusCode : undefined;
   }
 
   #fail(span: Span, attributes: Attributes, type: string, message?: string): void {

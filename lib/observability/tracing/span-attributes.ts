@@ -57,10 +57,14 @@ export function clientAttributes(
   return attributes;
 }
 
-/** The attributes of the result. A status is included only if it was sent or received: 499 never is. */
-export function endAttributes(outcome: Outcome, { res }: Exchange): Attributes {
+/**
+ * The attributes of the result. A status is included only if it was sent or received: 499 never is.
+ *
+ * @param begun The status of a response that has begun.
+ */
+export function endAttributes(outcome: Outcome, begun: number | undefined): Attributes {
   const attributes: Attributes = {};
-  const status = outcome.kind === 'completed' ? outcome.status : res.headersSent ? res.statusCode : undefined;
+  const status = outcome.kind === 'completed' ? outcome.status : begun;
   if (status !== undefined) attributes['http.response.status_code'] = status;
   const cause = causeOf(outcome);
   if (cause !== undefined) attributes['expressway.cause'] = cause;
