@@ -224,8 +224,9 @@ const kCopy = Symbol.for('expressway.copy');
 
 /** Marks a server as that of this copy of the package. Middlewares of another copy have exchanges of their own. */
 function warnOfCopies(req: GatewayRequest): void {
-  const { server } = (req.socket ?? {}) as { readonly server?: { [kCopy]?: symbol } };
-  if (server === undefined) return;
+  // Node sets it to null for a socket that no server has accepted.
+  const { server } = (req.socket ?? {}) as { readonly server?: { [kCopy]?: symbol } | null };
+  if (!server) return;
   server[kCopy] ??= kExchange;
   if (server[kCopy] !== kExchange) warnOnce(req, 'WARN_EXPRESSWAY_COPIES', COPIES);
 }
