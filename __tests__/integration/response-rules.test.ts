@@ -130,6 +130,21 @@ describe.each(PROTOCOLS)('over $name', ({ name, serverOf }) => {
       expect((await get(`${url}/shop/absolute`)).headers.get('location')).toBe(`${url}/shop/cart`);
     });
 
+    test('changeOrigin makes the URLs that name the backend public, unless rewriteUrls is false', async () => {
+      const toOwnHost: RequestListener = (req, res) => {
+        res.writeHead(302, { Location: `http://${req.headers.host}/login`, 'X-A': '1' }).end();
+      };
+      const seen = async (response: object | undefined) => {
+        const url = await proxied(toOwnHost, {}, { changeOrigin: true, response } as Partial<RoundRobinProxyOptions>);
+        const { headers } = await get(url);
+        return [headers.get('location') === `${url}/login`, headers.get('x-a')];
+      };
+      expect(await seen(undefined)).toEqual([true, '1']);
+      expect(await seen({ headers: { remove: ['x-a'] } })).toEqual([true, null]);
+      expect(await seen({ rewriteUrls: undefined })).toEqual([true, '1']);
+      expect(await seen({ rewriteUrls: false })).toEqual([false, '1']);
+    });
+
     test('change() may change everything else; when it throws, the backend is not blamed', async () => {
       let fails = false;
       const url = await proxied((_req, res) => res.setHeader('X-Gone', '1').end('ok'), {
@@ -202,6 +217,24 @@ describe.each(PROTOCOLS)('over $name', ({ name, serverOf }) => {
         '/api',
       );
       expect((await get(`${url}/api/shop/cart`)).headers.get('location')).toBe(`${url}/api/shop/login`);
+    });
+
+    test('so does changeOrigin of the service, also beside a response of the route', async () => {
+      const backend = await started(listen(redirecting));
+      const router = serviceRouter({
+        services: { shop: { backends: [backend.url], changeOrigin: true } },
+        routes: [
+          { path: '/', service: 'shop' },
+          { path: '/own', service: 'shop', response: { hideServer: true } },
+          { path: '/off', service: 'shop', response: { rewriteUrls: false } },
+        ],
+      });
+      open.push(router);
+      const url = await served(express().use(router));
+      const seen = async (path: string) => (await get(url + path)).headers.get('location');
+      expect(await seen('/cart')).toBe(`${url}/login`);
+      expect(await seen('/own')).toBe(`${url}/login`);
+      expect(await seen('/off')).toBe(`${backend.url}/login`);
     });
 
     test('keeps the options of the service, except for those that the route has itself', async () => {

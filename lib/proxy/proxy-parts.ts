@@ -99,7 +99,7 @@ export function proxyParts(settings: ProxySettings): ProxyParts {
     ambiguousPaths: settings.ambiguousPaths,
     body: settings.body,
     maxBodyBytes: settings.maxBodyBytes,
-    response: settings.response && new ResponseRules(settings.response),
+    response: responseRules(settings),
     retry,
     budget: new RetryBudget(retry.budgetRatio, retry.budgetMinimum),
     caps: settings.maxInFlight > 0 || settings.maxInFlightPerClient > 0 ? new InFlightCaps(settings) : undefined,
@@ -150,6 +150,12 @@ export function partsForRoute(parts: ProxyParts, own: RouteForwarding): ProxyPar
     retry: { ...parts.retry, ...retry },
     caps: caps === undefined ? parts.caps : new InFlightCaps({ ...inFlightCapDefaults, ...caps }),
   };
+}
+
+/** With `changeOrigin`, a backend does not know the host that clients ask, and names its own address in redirects and cookies. */
+function responseRules({ response, changeOrigin }: ProxySettings): ResponseRules | undefined {
+  if (response === undefined && !changeOrigin) return undefined;
+  return new ResponseRules({ ...response, rewriteUrls: response?.rewriteUrls ?? changeOrigin });
 }
 
 function responseForRoute({ response }: ProxyParts, own: RouteForwarding): ResponseRules | undefined {

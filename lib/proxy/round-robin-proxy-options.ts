@@ -149,7 +149,8 @@ export interface RoundRobinProxyOptions extends InFlightCapOptions {
    */
   identityHeaders?: readonly string[];
   /**
-   * Whether to send the backend's authority as `Host`, and not the client's.
+   * Whether to send the backend's authority as `Host`, and not the client's. Then `response.rewriteUrls` is on by default: redirects and
+   * cookies of the backend name the host that the client asked.
    *
    * @default false
    */

@@ -92,7 +92,7 @@ export interface RouteOptions extends RouteMatch {
   rewrite?: RewriteOptions;
   /** Changes of the request headers that the backend sees, before those of the service. The gateway itself still reads what came. Default: none. */
   requestHeaders?: HeaderRules;
-  /** Changes of the responses of backends, each in place of the same option of the service. `rewriteUrls` is on when the route rewrites the prefix or the hostname. Default: those of the service. */
+  /** Changes of the responses of backends, each in place of the same option of the service. `rewriteUrls` is on when the route rewrites the prefix or the hostname, and with `changeOrigin` of the service. Default: those of the service. */
   response?: ResponseOptions;
 }
 

@@ -22,8 +22,8 @@ export interface ResponseOptions {
   /**
    * Whether URLs in `Location`, `Content-Location` and `Refresh`, and the path and domain in `Set-Cookie`, become those under which
    * clients know the service: behind its path prefix, with the scheme and host of the request. URLs of other origins stay: other hosts,
-   * ports and schemes, so that a backend can send clients from http to https. Default false; true for a route of `serviceRouter()` that
-   * rewrites the prefix or the hostname.
+   * ports and schemes, so that a backend can send clients from http to https. Default false; true with `changeOrigin`, and for a route of
+   * `serviceRouter()` that rewrites the prefix or the hostname.
    */
   rewriteUrls?: boolean;
   /** Whether `Server`, `X-Powered-By`, `X-AspNet-Version` and `X-AspNetMvc-Version` are removed. Default false. */
