@@ -6,7 +6,7 @@ import { standardApp } from '../../lib/gateway/standard-app.ts';
 import { ask } from '../support/ask.ts';
 import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
-import { closedPort } from '../support/servers.ts';
+import { closedPort, listen } from '../support/servers.ts';
 import { closeAll, openBackend, openGateway } from './gateways.ts';
 import { endAll, Proc } from './proc.ts';
 import { until } from './until.ts';
@@ -42,6 +42,20 @@ describe('the example gateway', () => {
     expect(answer).toMatchObject({ status: 200, json: { method: 'POST', url: '/hello?a=%20b', bytes: 4 } });
     expect(answer.headers).not.toHaveProperty('x-powered-by');
     expect(answer.headers).not.toHaveProperty('etag');
+  });
+
+  test.each([
+    ['off', 'the host that the client asked'],
+    ['on', 'its own name'],
+  ])('CHANGE_ORIGIN=%s: a backend gets %s as Host, and its redirects lead to the gateway', async (setting) => {
+    const site = await listen(({ headers }, res) => {
+      res.writeHead(302, { Location: `http://${headers.host}/there`, 'X-Host': headers.host }).end();
+    });
+    const { url } = await openGateway([site.url], { CHANGE_ORIGIN: setting });
+    const { headers } = await ask(url);
+    expect(headers['x-host']).toBe(new URL(setting === 'on' ? site.url : url).host);
+    expect(headers.location).toBe(`${url}/there`);
+    await site.close();
   });
 
   test('responds with 429 to the 101st request of a window', async () => {

@@ -35,6 +35,7 @@ const DEFAULTS = {
   proxyProtocol: [],
   backendTls: { ca: undefined, cert: undefined, key: undefined },
   backendProtocol: 'http1',
+  changeOrigin: false,
   backends: ['http://localhost:8081', 'http://localhost:8082'],
   gatewayFile: undefined,
   declaration: undefined,
@@ -239,6 +240,7 @@ const GOOD: readonly (readonly [string, string, object])[] = [
   ['TLS_CLIENT_CERT', 'request', { clientCert: 'request' }],
   ['HTTP2', 'off', { http2: false }],
   ['HTTP2_MAX_CONCURRENT_STREAMS', '1000', { maxConcurrentStreams: 1_000 }],
+  ['CHANGE_ORIGIN', 'on', { changeOrigin: true }],
   ['BACKENDS', 'https://a', { backends: ['https://a'] }],
   ['BACKENDS', 'http://A:80/ , http://[::1]:81', { backends: ['http://a', 'http://[::1]:81'] }],
   [

@@ -116,6 +116,7 @@ export function middlewareOptions(config: Config, events: GatewayEvents, counter
       dns: config.dns,
       tls: readBackendTls(config.backendTls),
       protocol: config.backendProtocol,
+      changeOrigin: config.changeOrigin,
       loadBalancing: config.loadBalancing,
       slowStartMs: config.slowStartMs,
       adaptiveConcurrency: config.adaptiveConcurrency,

@@ -1,7 +1,7 @@
 import { Resolver } from 'node:dns';
 import { assertBackends, type BackendOptions, type BackendProtocol, OptionsError } from '../../../index.ts';
 import type { BackendTlsFiles } from '../tls-files.ts';
-import { durationMs, file, got, ofOneService, oneOf, optional, section } from '../variable.ts';
+import { durationMs, file, got, ofOneService, oneOf, onOrOff, optional, section } from '../variable.ts';
 import { pair } from './listener-variables.ts';
 
 export interface BackendsConfig {
@@ -12,6 +12,8 @@ export interface BackendsConfig {
   /** Files for backends over https: authorities to trust, and the certificate that the gateway shows them. */
   readonly backendTls: BackendTlsFiles;
   readonly backendProtocol: BackendProtocol;
+  /** Whether backends get their own authority as `Host`. */
+  readonly changeOrigin: boolean;
   /** How names are looked up. Without `servers`, the system's own name servers are asked. */
   readonly dns: { readonly refreshMs: number; readonly servers: readonly string[] | undefined };
 }
@@ -40,6 +42,13 @@ export const backends = section(
       default: 'http1',
       read: oneOf('http1', 'http2'),
     },
+    CHANGE_ORIGIN: {
+      text: `Whether (on) each backend gets its own name as Host, and not the host that the client asked. A site that the gateway reaches
+        over the internet mostly needs it, and responds with 403, 404 or 421 without it. Its redirects and cookies come back to the host
+        that the client asked.`,
+      default: 'off',
+      read: onOrOff,
+    },
     BACKEND_CA: {
       text: "For backends over https: PEM file of the authorities to trust, in place of the system's.",
       read: optional(file),
@@ -66,6 +75,7 @@ export const backends = section(
     backendsFile: read.BACKENDS_FILE,
     backendTls: { ca: read.BACKEND_CA, cert: read.BACKEND_CERT, key: read.BACKEND_KEY },
     backendProtocol: read.BACKEND_PROTOCOL,
+    changeOrigin: read.CHANGE_ORIGIN,
     dns: { refreshMs: read.DNS_REFRESH_MS, servers: read.DNS_SERVERS },
   }),
   (given) => pair(given, 'BACKEND_CERT', 'BACKEND_KEY'),
