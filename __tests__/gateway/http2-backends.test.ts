@@ -41,7 +41,13 @@ const clientOf = ({ url }: TestGateway) => cleanup.add(new Http2Client(Number(ne
 
 test('BACKEND_PROTOCOL=http2: calls reach the backends, health checks of gRPC pass, and UNAVAILABLE opens a circuit', async () => {
   const { url } = await backend();
-  const env = { ...tls, BACKEND_PROTOCOL: 'http2', HEALTH_CHECK_PATH: CHECK, CIRCUIT_MINIMUM_REQUESTS: '3' };
+  const env = {
+    ...tls,
+    BACKEND_PROTOCOL: 'http2',
+    HEALTH_CHECK_PATH: CHECK,
+    CIRCUIT_MINIMUM_REQUESTS: '3',
+    ACCESS_LOG: 'json',
+  };
   const opened = await openGateway([url], env);
   const client = clientOf(opened);
   const { content, trailers } = await client.request(CALL, 'x');
@@ -50,6 +56,17 @@ test('BACKEND_PROTOCOL=http2: calls reach the backends, health checks of gRPC pa
   for (let i = 0; i < 6; i += 1) await client.request({ ...CALL, ':path': '/test.Test/Fail' }, 'x');
   expect((await client.request(CALL, 'x')).headers['grpc-status']).toBe('14');
   await eventually('it is logged', () => opened.logged.some(({ msg }) => msg === 'circuit open'));
+  // The status of HTTP is 200 there, so only that of gRPC says what failed.
+  const calls = () => opened.logged.filter(({ source }) => source === 'backend');
+  await eventually('the calls are logged', () => calls().length >= 3);
+  expect(calls().map(({ status, grpcStatus }) => [status, grpcStatus])).toEqual([
+    [200, 0],
+    [200, 14],
+    [200, 14],
+  ]);
+  const problem = () => opened.logged.find((line) => line.problem === 'backend_errors');
+  await eventually('the problem is logged', () => problem() !== undefined);
+  expect(problem()?.msg).toMatch(/ responded with grpc-status 14 to 2 of /);
 });
 
 test('a service with protocol: http2 stands beside one over HTTP/1.1', async () => {

@@ -30,6 +30,8 @@ export interface FinishedRequest {
   readonly method: string;
   /** 499 when the client left; 500, 502 or 504 when a response was cut after its head. */
   readonly status: number;
+  /** The gRPC status of a backend's response, if it had one. */
+  readonly grpcStatus?: number | undefined;
   /** Origin of the response. `route`: it is the one that `respond` or `redirect` of its route declares. */
   readonly source: 'gateway' | 'backend' | 'route';
   /** Why there was no complete response of a backend or of the app. */
@@ -192,6 +194,7 @@ export class RequestRecord implements Recorder {
       consumer: consumer?.name,
       method: req.method ?? '',
       status: statusOf(outcome),
+      grpcStatus: outcome.kind === 'completed' ? outcome.grpcStatus : undefined,
       source: outcome.kind !== 'completed' ? 'gateway' : sourceOf(this.#exchange),
       cause: causeOf(outcome),
       detail: outcome.kind === 'rejected' ? outcome.detail : undefined,

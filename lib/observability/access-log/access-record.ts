@@ -34,6 +34,7 @@ export interface AccessRecord {
   readonly route: string;
   readonly consumer: string | undefined;
   readonly status: number;
+  readonly grpcStatus: number | undefined;
   readonly source: FinishedRequest['source'];
   readonly cause: FinishedRequest['cause'];
   readonly detail: string | undefined;
@@ -84,6 +85,7 @@ export function accessRecord(request: FinishedRequest, rules: LineRules): Access
     route: shown(request.route),
     consumer: maybeShown(request.consumer),
     status: request.status,
+    grpcStatus: request.grpcStatus,
     source: request.source,
     cause: request.cause,
     detail: maybeShown(request.detail),

@@ -146,7 +146,7 @@ const failing: ProblemKind<TrafficSources> = {
           if (errors < NOTICEABLE * all) continue;
           const worst = [...reasons].sort(([, a], [, b]) => b - a);
           const what = worst.map(([reason, count]) =>
-            /^\d/.test(reason) ? `responded with ${reason} to ${count}` : `failed ${count} (${reason})`,
+            /^(?:\d|grpc-status)/.test(reason) ? `responded with ${reason} to ${count}` : `failed ${count} (${reason})`,
           );
           yield {
             subject: total.backend,

@@ -32,7 +32,7 @@ export class BackendErrors {
   }
 
   /** A response of the backend that went to the client. */
-  answered(service: string, backend: string, status: number): void {
+  answered(service: string, backend: string, status: string): void {
     this.#note(backendKey(service, backend), `responded with ${status}`, 1);
   }
 

@@ -1,5 +1,6 @@
 import type { GatewayProblem, ProblemEvent } from '../../core/events.ts';
 import { eventsCheck, type GatewayEvents, subscribe } from '../../core/gateway-events.ts';
+import { isGrpcFailure } from '../../core/grpc.ts';
 import { type Checks, durationMs, optional, resolveOptions } from '../../core/options.ts';
 import { causeOf, verdictOf } from '../../core/outcome.ts';
 import { backendKey } from '../metrics/counts.ts';
@@ -10,7 +11,7 @@ import { ProblemMonitor } from '../problems/problem-monitor.ts';
 import { ProcessWarnings } from '../problems/process-warnings.ts';
 import { RecentCounts } from '../problems/recent.ts';
 import { TRAFFIC_PROBLEMS } from '../problems/traffic-problems.ts';
-import type { RequestSink } from '../request-record.ts';
+import type { FinishedRequest, RequestSink } from '../request-record.ts';
 import { allBreakers, allLimiters, allProxies } from '../router-parts.ts';
 import { BackendErrors } from './backend-errors.ts';
 import { LiveRates } from './live-rates.ts';
@@ -223,13 +224,14 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     forgetClient: (key) => clients.forget(key),
     attempt(backend, _durationMs, service, outcome) {
       if (verdictOf(outcome) !== 'failure') return;
-      const reason = outcome.kind === 'completed' ? String(outcome.status) : (causeOf(outcome) ?? outcome.kind);
+      const reason = outcome.kind === 'completed' ? responseOf(outcome) : (causeOf(outcome) ?? outcome.kind);
       failedAttempts.add(backendKey(service, backend), reason);
     },
     finished(request) {
-      const { source, status, service = '', backend } = request;
+      const { source, status, grpcStatus, service = '', backend } = request;
       peers.saw(request);
-      if (status >= 500 && source === 'backend' && backend !== undefined) errors.answered(service, backend, status);
+      const isError = source === 'backend' && (status >= 500 || isGrpcFailure(grpcStatus));
+      if (isError && backend !== undefined) errors.answered(service, backend, responseOf(request));
     },
     close() {
       unsubscribe();
@@ -237,6 +239,10 @@ export function statusFeed(given: StatusFeedOptions): StatusFeed {
     },
   };
 }
+
+/** A failed call of gRPC has the status 200. */
+const responseOf = ({ status, grpcStatus }: Pick<FinishedRequest, 'status' | 'grpcStatus'>): string =>
+  status < 500 && grpcStatus !== undefined ? `grpc-status ${grpcStatus}` : String(status);
 
 function concurrencyOf({ concurrency }: Pick<StatusBackend, 'concurrency'>): BackendRow['concurrency'] {
   if (concurrency === undefined) return undefined;
