@@ -92,6 +92,15 @@ describe('/metrics', () => {
     for (const { alert, expr } of rules) expect([alert, unknownIn(expr, text)]).toEqual([alert, []]);
   });
 
+  test('the windows of the alert rules hold two scrapes at the default interval of Prometheus, a minute', () => {
+    const windows = rulesIn(read('example-gateway/prometheus/alerts.yaml')).flatMap(({ alert, expr }) =>
+      [...expr.matchAll(/\[(\d+)m\]/g)].map(([, minutes]) => [alert, Number(minutes)] as const),
+    );
+    expect(windows.length).toBeGreaterThan(4);
+    // With fewer, rate() has no value, and the alert never fires.
+    expect(windows.filter(([, minutes]) => minutes < 2)).toEqual([]);
+  });
+
   test('has every metric and label of the Grafana dashboard', () => {
     interface Dashboard {
       readonly panels: readonly { readonly title: string; readonly targets?: readonly { readonly expr: string }[] }[];
