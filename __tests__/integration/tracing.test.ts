@@ -22,6 +22,7 @@ import {
   observability,
   type RoundRobinProxyOptions,
   roundRobinProxy,
+  serviceRouter,
   type TracingOptions,
   tracing,
   upgradeHandler,
@@ -240,6 +241,18 @@ describe('the spans of one request', () => {
     });
     expect(clients[0]?.attributes['url.full']).toMatch(/\/a;jsessionid=\*\*\*\?token=\*\*\*&pin=\*\*\*&page=2$/);
     expect(JSON.stringify([server.attributes, clients[0]?.attributes])).not.toContain('geheim');
+  });
+
+  test('have the route of a router in their name', async () => {
+    register();
+    const prepare = (app: Express) => {
+      const shop = { path: '/shop', name: 'shop', respond: { body: 'ok' } };
+      app.use(cleanup.add(serviceRouter({ services: {}, routes: [shop] })));
+    };
+    const { url } = await open({ prepare });
+    await ask(`${url}/shop/42`);
+    const { server } = await spans(1);
+    expect([server.name, server.attributes['http.route']]).toEqual(['GET shop', 'shop']);
   });
 
   test('have scheme, host and client from a trusted proxy, but not from untrusted clients', async () => {

@@ -134,7 +134,11 @@ export class RequestTrace implements ExchangeObserver {
     if (spans.isRecording(span)) {
       const { backend, consumer, service, route } = this.#exchange;
       const attributes = endAttributes(outcome, this.#sentStatus);
-      if (route !== undefined) attributes['http.route'] = route;
+      if (route !== undefined) {
+        attributes['http.route'] = route;
+        // A router finds its route only after the span has begun.
+        spans.updateName(span, spanName(this.#exchange.req.method, route, this.#parts.rules));
+      }
       if (consumer !== undefined) attributes['enduser.id'] = consumer.name;
       if (service !== undefined) attributes['expressway.service'] = service;
       if (backend !== undefined) attributes['expressway.backend'] = backend;

@@ -2,7 +2,16 @@ import { thrown, warn } from '../../core/warnings.ts';
 import type { Attributes, Context, Span, SpanContext, SpanOptions, Tracer } from './tracing-api.ts';
 
 /** A call to the SDK. */
-type SdkCall = 'start' | 'context' | 'isRecording' | 'setAttributes' | 'addEvent' | 'setStatus' | 'end' | 'with';
+type SdkCall =
+  | 'start'
+  | 'context'
+  | 'isRecording'
+  | 'setAttributes'
+  | 'updateName'
+  | 'addEvent'
+  | 'setStatus'
+  | 'end'
+  | 'with';
 
 /**
  * All calls to the SDK. Samplers, processors and tracers are foreign code that runs during a request. The first error becomes a process
@@ -58,6 +67,14 @@ export class Spans {
       span.setAttributes(attributes);
     } catch (error) {
       this.warnOnce('setAttributes', error);
+    }
+  }
+
+  updateName(span: Span, name: string): void {
+    try {
+      span.updateName(name);
+    } catch (error) {
+      this.warnOnce('updateName', error);
     }
   }
 

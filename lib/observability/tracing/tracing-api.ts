@@ -28,6 +28,7 @@ export interface Span {
   spanContext(): SpanContext;
   isRecording(): boolean;
   setAttributes(attributes: Attributes): unknown;
+  updateName(name: string): unknown;
   addEvent(name: string, attributes: Attributes): unknown;
   setStatus(status: { code: number; message?: string }): unknown;
   end(): void;
