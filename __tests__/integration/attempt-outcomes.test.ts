@@ -2,9 +2,10 @@ import { afterEach, expect, test } from '@jest/globals';
 import express from 'express';
 import { circuitBreaker, type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
 import { Cleanup } from '../support/gateway.ts';
+import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
-import { listen } from '../support/servers.ts';
+import { eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -27,7 +28,7 @@ async function setUp(
     client.send('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
     return client.response();
   };
-  return { backend, proxy, get };
+  return { backend, proxy, port, get };
 }
 
 test('a timeout of the route counts against the backend that did not respond', async () => {
@@ -51,4 +52,35 @@ test('bytes that are no response, on a kept connection: the request is not sent 
   });
   expect([(await get()).status, (await get()).status, served]).toEqual([200, 502, 2]);
   expect(backend.received[0]?.toString().match(/GET/g)).toHaveLength(2);
+});
+
+test('a kept connection that ends more than a second after the request counts against its backend', async () => {
+  let served = 0;
+  const { proxy, get } = await setUp(
+    async (socket) => {
+      served += 1;
+      if (served === 1) return void socket.write(OK);
+      await pause('longer than a close and a request that cross each other', 3_000);
+      socket.destroy();
+    },
+    { circuit: { consecutiveFailures: 1 } },
+  );
+  expect([(await get()).status, (await get()).status, served]).toEqual([200, 502, 2]);
+  expect(proxy.status()).toMatchObject([{ circuit: 'open' }]);
+});
+
+test('a client that leaves while its connection to the backend is made: the backend gets no request', async () => {
+  const { proxy, port, backend } = await setUp(HANG, {}, (req, _res, next) => {
+    next();
+    // The connection to the backend takes a turn of the event loop at least.
+    req.socket.destroy();
+  });
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  await client.closed();
+  await eventually('the request is over', () => proxy.load().inFlight === 0);
+  const next = cleanup.add(await RawClient.connect(port));
+  next.send('GET /next HTTP/1.1\r\nHost: a\r\n\r\n');
+  await next.closed();
+  expect(backend.requests).toEqual([]);
 });
