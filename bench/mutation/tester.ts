@@ -35,8 +35,6 @@ type Live = Map<string, SuiteProcess>;
 const MAX_LIVE = 45;
 /** What a process costs until its suite is loaded. */
 const LOADING_MS = 2_000;
-/** Most suites for one mutant. */
-const MAX_SUITES = 15;
 /** Suites that are loaded anew for a mutant that is reached while the code is loaded. */
 const MAX_LOADED = 3;
 /** False failures after which a suite is not used any more. */
@@ -113,7 +111,7 @@ class Tester {
   /** @param live Processes of this lane, by suite; the one that was used last comes last. */
   async outcomeOf({ id, file }: Mutant, live: Live): Promise<Outcome> {
     const bySuite = Map.groupBy(this.#chosen(id, file), ({ suite }) => suite);
-    for (const [suite, tests] of [...bySuite].slice(0, MAX_SUITES)) {
+    for (const [suite, tests] of [...bySuite].slice(0, MAX_LIVE)) {
       if ((this.#unrepeatable.get(suite) ?? 0) >= MOST_FALSE_FAILURES) continue;
       const killer = await this.#killer(id, suite, tests, live);
       if (typeof killer === 'object') killer.kills.push(file);
@@ -233,26 +231,30 @@ async function inLanes<T>(items: readonly T[], work: (item: T, live: Live) => Pr
   await Promise.all(Array.from({ length: Number(values.lanes) }, () => lane(new Map())));
 }
 
-/** The cheapest suites that together reach each mutant so often; no more than a lane can keep loaded. */
+/** The cheapest suites that together reach each mutant once, then twice, and so on; no more than a lane can keep loaded. */
 function covering(recordings: readonly Recording[], mutants: readonly Mutant[], times: number): Recording[] {
-  const missing = new Map(mutants.map(({ id }) => [id, times]));
+  const reachedBy = new Map(mutants.map(({ id }) => [id, 0]));
   const left = new Map(
     recordings.map((recording) => [recording, new Set(recording.tests.flatMap(({ reached }) => reached))]),
   );
   const costMs = ({ tests }: Recording) => LOADING_MS + tests.reduce((sum, { ms }) => sum + ms, 0);
   const chosen: Recording[] = [];
-  for (;;) {
+  for (let round = 1; round <= times && chosen.length < MAX_LIVE; ) {
     let best: Recording | undefined;
     let most = 0;
     for (const [recording, ids] of left) {
-      const worth = [...ids].filter((id) => (missing.get(id) ?? 0) > 0).length / costMs(recording);
+      const worth = [...ids].filter((id) => (reachedBy.get(id) ?? round) < round).length / costMs(recording);
       if (worth > most) [best, most] = [recording, worth];
     }
-    if (best === undefined || chosen.length === MAX_LIVE) return chosen;
-    for (const id of left.get(best)!) missing.set(id, (missing.get(id) ?? 0) - 1);
+    if (best === undefined) {
+      round += 1;
+      continue;
+    }
+    for (const id of left.get(best)!) reachedBy.set(id, (reachedBy.get(id) ?? 0) + 1);
     left.delete(best);
     chosen.push(best);
   }
+  return chosen;
 }
 
 /** From the file of an earlier run, or by running all suites. */
