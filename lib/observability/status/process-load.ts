@@ -62,10 +62,14 @@ export class ProcessLoad {
 
   /** Ends a slot of the history, and gives its lag. */
   turn(): number {
-    this.#lagBefore = this.#lagMs();
-    this.#maxBefore = this.#maxMs();
-    this.#delay.reset();
-    return round(this.#lagBefore);
+    // If the event loop was blocked when the slot ended, the timer of the histogram is due as well, and may come after this one. A reset
+    // before it would lose the blocked turn.
+    setImmediate(() => {
+      this.#lagBefore = this.#lagMs();
+      this.#maxBefore = this.#maxMs();
+      this.#delay.reset();
+    });
+    return round(this.#lagMs());
   }
 
   close(): void {
