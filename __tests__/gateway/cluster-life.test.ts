@@ -99,7 +99,7 @@ describe('a worker that dies while its clients open new connections', () => {
       const [pid] = await cluster.pids();
       process.kill(pid as number, signal);
       // At its full pace, the load would take the CPU from the worker that starts.
-      load.pauseMs = 50;
+      load.pauseMs = 200;
       await cluster.proc.said(
         new RegExp(`"pid":${pid},"code":[^\\n]*"msg":"worker ended: the gateway starts another one"`),
       );
