@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, expect, test } from '@jest/globals';
 import express from 'express';
 import { circuitBreaker, type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
@@ -23,9 +25,9 @@ async function setUp(
   const app = express().set('env', 'test');
   app.use(first, proxy);
   const { port } = cleanup.add(await listen(app));
-  const get = async () => {
+  const get = async (target = '/') => {
     const client = cleanup.add(await RawClient.connect(port));
-    client.send('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
     return client.response();
   };
   return { backend, proxy, port, get };
@@ -42,6 +44,27 @@ test('after the head of a response, idleTimeoutMs applies, and not responseTimeo
   const head = answer('HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n');
   const { get } = await setUp(head, { responseTimeoutMs: 1_000_000, idleTimeoutMs: 100 });
   expect((await get().catch(() => undefined))?.framingComplete ?? false).toBe(false);
+});
+
+test('requests that have ended are not kept while another one goes on', async () => {
+  const seen: WeakRef<express.Request>[] = [];
+  const { get, backend } = await setUp(
+    (socket, { target }) => void (target !== '/held' && socket.write(OK)),
+    {},
+    (req, _res, next) => {
+      seen.push(new WeakRef(req));
+      next();
+    },
+  );
+  void get('/held').catch(() => 'cut at the end of the test');
+  await eventually('it is there', () => backend.requests.length === 1);
+  for (let request = 0; request < 20; request += 1) expect((await get()).status).toBe(200);
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  await eventually('only a few are left', () => {
+    collect();
+    return seen.filter((ref) => ref.deref() !== undefined).length < 10;
+  });
 });
 
 test('bytes that are no response, on a kept connection: the request is not sent again', async () => {

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { SelectionPolicy } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { RawClient } from '../support/raw-client.ts';
 import { answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually } from '../support/servers.ts';
 
@@ -62,6 +63,23 @@ describe('response timeouts', () => {
     for (let request = 0; request < 5; request += 1) expect((await fetch(`${url}/${request}`)).status).toBe(200);
     expect(proxy.status().map(({ circuit }) => circuit)).toEqual(['open', 'closed']);
     expect(hung.requests).toHaveLength(5);
+  });
+
+  test('open the circuit when the backend responded to others only before the whole request was sent', async () => {
+    const { url, port, backend, circuit } = await setUp(polled);
+    const uploads = Array.from({ length: 6 }, async (_, index) => {
+      const client = cleanup.add(await RawClient.connect(port));
+      client.send(
+        `POST /poll HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.${index}\r\nContent-Length: 10\r\n\r\n12345`,
+      );
+      return client;
+    });
+    const clients = await Promise.all(uploads);
+    await eventually('all have begun', () => backend.connections.size === 6);
+    expect((await fetch(`${url}/fast`)).status).toBe(200);
+    for (const client of clients) client.send('67890');
+    for (const client of clients) expect((await client.response()).status).toBe(504);
+    expect(circuit()).toBe('open');
   });
 
   test('open the circuit when the only responses meanwhile are errors', async () => {
