@@ -343,6 +343,27 @@ describe('when code of the app throws beside roundRobinProxy()', () => {
     await expectUnharmed(port, proxy);
   });
 
+  test('when the response is complete: its connection stays open, and emit() of another library stays in place', async () => {
+    const seen: unknown[] = [];
+    const { port, proxy } = await open('roundRobinProxy()', (_req, res) => {
+      const { emit } = res;
+      res.emit = function (this: ServerResponse, ...args: Parameters<typeof emit>) {
+        seen.push(args[0]);
+        return Reflect.apply(emit, this, args);
+      } as typeof emit;
+      res.on('finish', boom);
+    });
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(requestFor('/small', 'X-Plant: 1\r\n'));
+    expect((await client.response()).status).toBe(200);
+    await eventually('it has thrown', () => hasThrown);
+    client.send(requestFor('/small'));
+    expect((await client.response()).status).toBe(200);
+    expect(seen).toContain('finish');
+    expect(String(warned.mock.calls[0]?.[0])).toContain('A listener of "finish" on a request or response threw');
+    await expectUnharmed(port, proxy);
+  });
+
   test('for each request: there is one warning for each server', async () => {
     for (let server = 1; server <= 2; server += 1) {
       const { port } = await open('roundRobinProxy()', onHeaders);
