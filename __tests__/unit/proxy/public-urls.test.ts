@@ -42,6 +42,7 @@ describe('URLs of a backend that is known by another path and host', () => {
     [shop, 'http://shop.internal:80/cart', 'https://example.com/shop/cart'],
     [shop, 'HTTPS://shop.internal:443/cart', 'https://example.com/shop/cart'],
     [shop, 'http://shop.internal:/cart', 'https://example.com/shop/cart'],
+    [shop, 'https://example.com:/cart', 'https://example.com/shop/cart'],
     [shop, 'https://example.com:443/cart', 'https://example.com/shop/cart'],
     [
       { ...shop, clientScheme: 'http', clientHost: 'example.com:80' },
@@ -63,9 +64,11 @@ describe('URLs of a backend that is known by another path and host', () => {
     [moved, '/v2', '/shop'],
     [moved, '/v20', '/v20'],
     [moved, '/other', '/other'],
+    [{ ...moved, toldPrefix: '/shop' }, '/shop/v2/cart', '/shop/shop/cart'],
     [deeper, '/api/cart', '/api/v2/cart'],
     [deeper, '/api/v2/cart', '/api/v2/v2/cart'],
     [plain, '/cart', '/cart'],
+    [plain, '/\\cart', '/\\cart'],
     [plain, 'http://127.0.0.1:3003/cart', 'https://example.com/cart'],
     [root, '/app/cart', '/cart'],
     [root, '/app', '/'],
@@ -97,6 +100,7 @@ describe('URLs of a backend that is known by another path and host', () => {
   test.each([
     ['a=1', 'a=1'],
     ['a=1; Path=/', 'a=1; Path=/shop'],
+    ['a=1; Path=/cart/', 'a=1; Path=/shop/cart/'],
     ['a=1; Path=/cart; HttpOnly', 'a=1; Path=/shop/cart; HttpOnly'],
     ['a=1; path=/shop/cart', 'a=1; path=/shop/cart'],
     ['a=/; Domain=shop.internal; Secure', 'a=/; Secure'],

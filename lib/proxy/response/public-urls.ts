@@ -90,7 +90,7 @@ export function publicCookie(cookie: string, mapping: UrlMapping): string {
 /** `/shop/` would not be sent with a request for `/shop`. */
 function cookiePath(path: string, mapping: UrlMapping): string {
   const moved = publicPath(path, mapping);
-  return moved.length > 1 && path === '/' && moved.endsWith('/') ? moved.slice(0, -1) : moved;
+  return path === '/' && moved.length > 1 ? moved.slice(0, -1) : moved;
 }
 
 const isUnder = (path: string, prefix: string): boolean =>
