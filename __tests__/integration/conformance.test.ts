@@ -183,6 +183,20 @@ describe('C02: requests of HTTP/1.1 that the gateway responds to itself', () => 
     expect(backend.requests).toHaveLength(1);
   });
 
+  test.each(['/files/*', 'http://gw.example/', 'http://gw.example?a'])('OPTIONS %s is forwarded', async (target) => {
+    const { backend, port } = await setUp();
+    expect((await rawRequest(port, options('', target))).status).toBe(200);
+    expect(backend.requests.map(({ method }) => method)).toEqual(['OPTIONS']);
+  });
+
+  test('the response to OPTIONS * does not wait for a long body', async () => {
+    const { port } = await setUp();
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(options('Content-Length: 1000000\r\n', '*'));
+    const response = await client.response();
+    expect([response.status, response.field('connection')]).toEqual([204, 'close']);
+  });
+
   test.each(['gw.example:443', '127.0.0.1:22'])('CONNECT %s is refused', async (target) => {
     const backend = cleanup.add(await RecorderBackend.start());
     const { port } = cleanup.add(await hardenedGateway({ backends: [backend.url] }));

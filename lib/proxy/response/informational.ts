@@ -8,9 +8,6 @@ import type { ResponseFields } from './response-head.ts';
 /** Informational responses that one request may get. An endless series of them would hold the client for ever. */
 export const MOST_INFORMATIONAL = 10;
 
-/** A 1xx response has no framing (RFC 9110 §8.6, RFC 9112 §6.1). */
-const FRAMING = new Set(['content-length', 'transfer-encoding']);
-
 type Line = readonly [name: string, value: string];
 
 type Writable = ServerResponse & {
@@ -40,7 +37,8 @@ export function passInformational(
   const named = namedInConnection(fields.connection);
   const lines: Line[] = [];
   for (const name in fields) {
-    if (isHopByHop(name) || FRAMING.has(name) || named.has(name)) continue;
+    // A 1xx response has no body, and so no length (RFC 9110 §8.6).
+    if (isHopByHop(name) || name === 'content-length' || named.has(name)) continue;
     for (const value of [fields[name] ?? []].flat()) lines.push([spelling?.of(name) ?? name, value]);
   }
   if (res.writeInformation !== undefined) res.writeInformation(status, lines);
