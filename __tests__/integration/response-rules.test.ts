@@ -1,5 +1,5 @@
 import type { RequestListener } from 'node:http';
-import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import { Agent, fetch, type RequestInit } from 'undici';
 import {
@@ -31,7 +31,10 @@ async function started(server: Promise<RunningServer>): Promise<RunningServer> {
 }
 
 /** Speaks HTTP/2 with servers that do. */
-const dispatcher = new Agent({ allowH2: true, connect: { ca: certificate.cert } });
+let dispatcher: Agent;
+beforeAll(() => {
+  dispatcher = new Agent({ allowH2: true, connect: { ca: certificate.cert } });
+});
 afterAll(() => dispatcher.close());
 
 const get = (url: string, init: RequestInit = {}) => fetch(url, { redirect: 'manual', dispatcher, ...init });
