@@ -163,8 +163,14 @@ describe('a client that claims an identity on a route without authentication', (
         next();
       };
       const ask = await routed(one, false, [written]);
-      const got = names(await ask(`${name}: root`, `${name.replace('-', '_')}: root`));
-      expect(got.filter((other) => other.replaceAll(/[^a-z]/g, '-') === name)).toEqual([name]);
+      for (const lines of [
+        [`${name}: root`, `${name.replace('-', '_')}: root`],
+        [],
+        [`${name}: alice`, `Connection: close, ${name}`],
+      ]) {
+        const got = names(await ask(...lines));
+        expect(got.filter((other) => other.replaceAll(/[^a-z]/g, '-') === name)).toEqual([name]);
+      }
     },
   );
 

@@ -121,6 +121,27 @@ test('a server without Express responds with 500 to a request whose body was rea
   expect([response.status, await response.json()]).toMatchObject([500, { cause: 'content_already_read' }]);
 });
 
+test.each(['roundRobinProxy()', 'undiciTransport()'])(
+  'a middleware that calls req.setEncoding() before %s gets 500, and the backend not even a head',
+  async (path) => {
+    const backend = cleanup.add(await RecorderBackend.start());
+    const logger = { info() {}, warn() {}, error() {} };
+    const app = express();
+    app.use((req, _res, next) => {
+      req.setEncoding('utf8');
+      next();
+    });
+    app.use(
+      path === 'roundRobinProxy()'
+        ? cleanup.add(roundRobinProxy({ backends: [backend.url] }))
+        : createProxyMiddleware({ target: backend.url, logger, plugins: [undiciTransport()] }),
+    );
+    const { url } = cleanup.add(await listen(app));
+    expect((await fetch(url, { method: 'POST', body: 'hello' })).status).toBe(500);
+    expect(backend.received).toEqual([]);
+  },
+);
+
 describe('a middleware that meddles with the body after next()', () => {
   const LENGTH = 'Content-Length: 5\r\n\r\nh\u00ffllo';
   const CHUNKED = 'Transfer-Encoding: chunked\r\n\r\n5\r\nh\u00ffllo\r\n0\r\n\r\n';

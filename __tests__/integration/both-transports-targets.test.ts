@@ -24,6 +24,11 @@ test.each<[string, (at: Places) => Options, string]>([
     ({ port }) => ({ target: { protocol: 'http:', host: `127.0.0.1:${port}` } as never }),
     'HTTP/1.1 504 Gateway Timeout',
   ],
+  [
+    'an IPv6 address in brackets, in the host alone',
+    ({ port }) => ({ target: { protocol: 'http:', host: '[::1]', port } as never }),
+    'HTTP/1.1 504 Gateway Timeout',
+  ],
 ])('both transports read a target alike: %s', async (_name, options, status) => {
   const native = await pair.run({ options }, 'native');
   expect(await pair.run({ options }, 'undici')).toEqual(native);

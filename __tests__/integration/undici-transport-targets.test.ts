@@ -80,24 +80,66 @@ describe('connections to the targets of a router', () => {
 describe('undici sends a request', () => {
   const parts = { protocol: 'http:', hostname: '127.0.0.1' };
 
+  /** The heads of all requests that undici sends in this process. */
+  function sentByUndici(): { host: string }[] {
+    const heads: { host: string }[] = [];
+    const keep = (message: unknown) => void heads.push((message as { request: (typeof heads)[number] }).request);
+    subscribe('undici:request:create', keep);
+    cleanup.add({ close: () => unsubscribe('undici:request:create', keep) });
+    return heads;
+  }
+
   test.each<[string, (port: number) => object | string, boolean]>([
     ['a path', (port) => `http://127.0.0.1:${port}/base`, true],
     ['an IPv6 address', (port) => `http://[::1]:${port}`, true],
+    ['parts with an IPv6 address in brackets', (port) => ({ hostname: '[::1]', port }), true],
     ['parts with a path', (port) => ({ ...parts, port, pathname: '/base' }), true],
     ['parts for TLS, which the native transport understands', (port) => ({ ...parts, port, passphrase: 'x' }), false],
   ])('to a target with %s', async (_name, target, isSentByUndici) => {
-    let sent = 0;
-    const count = () => {
-      sent += 1;
-    };
-    subscribe('undici:request:create', count);
-    cleanup.add({ close: () => unsubscribe('undici:request:create', count) });
+    const sent = sentByUndici();
     const server = cleanup.add(createServer((_req, res) => res.end()));
     await new Promise<void>((resolve) => server.listen(0, '::', resolve));
     const { port } = await proxied({ target: target((server.address() as AddressInfo).port) as never });
     const response = await rawRequest(port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
-    expect([response.status, sent > 0]).toEqual([200, isSentByUndici]);
+    expect([response.status, sent.length > 0]).toEqual([200, isSentByUndici]);
   });
+
+  // It does not matter whether something listens there.
+  test.each<[string, object | string, string]>([
+    ['a default port', 'http://127.0.0.1', '127.0.0.1'],
+    ['the default port of TLS', 'https://127.0.0.1', '127.0.0.1'],
+    ['a default port in parts', { protocol: 'http:', host: '127.0.0.1', port: 80 }, '127.0.0.1'],
+    ['a default port in parts without a protocol', { host: '127.0.0.1', port: 80 }, '127.0.0.1:80'],
+  ])('whose Host under changeOrigin is that of the native transport, to %s', async (_name, target, host) => {
+    const sent = sentByUndici();
+    const { port } = await proxied({ target: target as never, changeOrigin: true });
+    await rawRequest(port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    expect(sent[0]?.host).toBe(host);
+  });
+
+  test('to the new place of a target in parts that was changed', async () => {
+    const [first, second] = await Promise.all(
+      ['first', 'second'].map(async (text) => cleanup.add(await listen((_req, res) => res.end(text)))),
+    );
+    const target = { host: '127.0.0.1', port: first?.port };
+    const { url } = await proxied({ target: target as never });
+    expect(await (await fetch(url)).text()).toBe('first');
+    target.port = second?.port;
+    expect(await (await fetch(url)).text()).toBe('second');
+  });
+});
+
+test('a copy by the option forward is sent when the router names no target', async () => {
+  let count = 0;
+  const backend = cleanup.add(
+    await listen((_req, res) => {
+      count += 1;
+      res.end();
+    }),
+  );
+  const { url } = await proxied({ forward: backend.url, router: () => undefined });
+  expect((await fetch(url)).status).toBe(200);
+  await eventually('the copy arrives', () => count === 1);
 });
 
 describe('NODE_TLS_REJECT_UNAUTHORIZED=0', () => {

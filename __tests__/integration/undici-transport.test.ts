@@ -1,3 +1,4 @@
+import type { RequestListener } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express from 'express';
 import { undiciTransport } from 'expressway';
@@ -6,10 +7,10 @@ import { Cleanup } from '../support/gateway.ts';
 import { afterRead } from '../support/pause.ts';
 import { type RawMessage, rawRequest } from '../support/raw-client.ts';
 import { answer, answerOk, type RecordedRequest, RecorderBackend, type Script } from '../support/recorder-backend.ts';
-import { closedPort, listen } from '../support/servers.ts';
+import { closedPort, eventually, listen } from '../support/servers.ts';
 import { expectWarnings } from '../support/warnings.ts';
 
-expectWarnings('WARN_EXPRESSWAY_PATH_FILTER');
+expectWarnings('WARN_EXPRESSWAY_PATH_FILTER', 'WARN_EXPRESSWAY_LISTENER');
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -93,6 +94,52 @@ test('undiciTransport() ignores headers of the connection and of the framing in 
   const response = await rawRequest(port, 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok');
   const values = Object.keys(headers).flatMap((name) => backend.requests[0]?.all(name.toLowerCase()) ?? []);
   expect([response.status, values]).toEqual([200, ['2']]);
+});
+
+const setEncoding: RequestListener = (req) => void req.setEncoding('utf8');
+
+test('undiciTransport() forwards a request without a body after req.setEncoding()', async () => {
+  const backend = cleanup.add(await RecorderBackend.start(answerOk));
+  const proxy = createProxyMiddleware({ target: backend.url, plugins: [undiciTransport()] });
+  const { port } = cleanup.add(
+    await listen((req, res) => {
+      setEncoding(req, res);
+      void proxy(req, res);
+    }),
+  );
+  expect((await rawRequest(port, GET)).status).toBe(200);
+});
+
+/** `writeHead()` throws once, as with a listener of the package on-headers. */
+const throwOnce: RequestListener = (_req, res) => {
+  res.writeHead = () => {
+    Reflect.deleteProperty(res, 'writeHead');
+    throw new Error('thrown by the app');
+  };
+};
+
+describe('undiciTransport() resolves the promise of the middleware', () => {
+  const NOTHING: RequestListener = () => {};
+  test.each<[string, RequestListener, number, Script?]>([
+    ['when the response has ended', NOTHING, 200],
+    ['when the backend has failed', NOTHING, 504, (socket) => void socket.destroy()],
+    ['for a body that cannot be forwarded', setEncoding, 500],
+    ['when code of the app throws before the head of the response is sent', throwOnce, 500],
+  ])('%s', async (_when, before, status, script = answerOk) => {
+    const backend = cleanup.add(await RecorderBackend.start(script));
+    const logger = { info() {}, warn() {}, error() {} };
+    const proxy = createProxyMiddleware({ target: backend.url, logger, plugins: [undiciTransport()] });
+    let isOver = false;
+    const { port } = cleanup.add(
+      await listen(async (req, res) => {
+        before(req, res);
+        await proxy(req, res);
+        isOver = true;
+      }),
+    );
+    expect((await rawRequest(port, 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok')).status).toBe(status);
+    await eventually('the promise is resolved', () => isOver);
+  });
 });
 
 describe('failures with undiciTransport()', () => {

@@ -200,6 +200,12 @@ test.each<[string, (options: object) => unknown, object, string]>([
     "pathFilter must be a path like '/api', a glob like '/api/**', a list of either, or a function (path, req) => boolean, got 5",
   ],
   [
+    'an empty list as pathFilter',
+    MAKERS.RoundRobinProxyOptions as never,
+    { pathFilter: [] },
+    "pathFilter must be a path like '/api', a glob like '/api/**', a list of either, or a function (path, req) => boolean, got an empty array",
+  ],
+  [
     'a path that no path begins with',
     MAKERS.RoundRobinProxyOptions as never,
     { pathFilter: ['/a', 'api'] },

@@ -21,7 +21,9 @@ test.each<[Error, string, FailureCause?]>([
   [parser('Invalid header token'), 'HPE_INVALID_HEADER_TOKEN'],
   [parser('Invalid character in chunk size'), 'HPE_INVALID_CHUNK_SIZE'],
   [parser('Missing expected CR after response line'), 'HPE_CR_EXPECTED'],
+  [parser('Missing expected LF after header value'), 'HPE_LF_EXPECTED'],
   [parser('Invalid character in Content-Length'), 'HPE_INVALID_CONTENT_LENGTH'],
+  [parser('Request has invalid `Transfer-Encoding`'), 'HPE_INVALID_TRANSFER_ENCODING'],
   [parser('something new'), 'HPE_INVALID_CONSTANT'],
 ])('%s becomes %s, with the original as its cause', (error, code, cause = 'connection_terminated') => {
   const native = nativeLikeError({ kind: 'failed', cause, error, sent: true, headSent: false });

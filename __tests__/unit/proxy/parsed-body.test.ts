@@ -5,8 +5,8 @@ const JSON_TYPE = 'application/json';
 const FORM = 'application/x-www-form-urlencoded';
 
 /** A request as a body parser leaves it. */
-const parsed = (type: string | undefined, body: unknown) =>
-  parsedBody({ headers: type === undefined ? {} : { 'content-type': type }, body } as never);
+const parsed = (type: string | undefined, body: unknown, more: Record<string, string> = {}) =>
+  parsedBody({ headers: { ...(type === undefined ? {} : { 'content-type': type }), ...more }, body } as never);
 
 describe('parsedBody() makes the body again', () => {
   test.each<[string, unknown, string]>([
@@ -27,6 +27,7 @@ describe('parsedBody() makes the body again', () => {
     ['image/svg+xml', 'text', 'text'],
     ['', 'text', 'text'],
     [FORM, { a: null, b: undefined, c: 0, d: false }, 'a=&b=&c=0&d=false'],
+    [FORM, { a: [null, '1'] }, 'a=&a=1'],
     [FORM, null, ''],
     [FORM, {}, ''],
   ])('of %s: %j becomes %s', (type, body, expected) => {
@@ -46,10 +47,18 @@ describe('parsedBody() makes the body again', () => {
     expect(Buffer.from(parsed(type, body) as Uint8Array).toString('hex')).toBe(expected);
   });
 
+  test('of a text in chunks: the same text, if it is JSON', () => {
+    const inChunks = { 'transfer-encoding': 'chunked' };
+    expect(parsed(JSON_TYPE, '{"a": 1}', inChunks)).toBe('{"a": 1}');
+    // It may have been a string in quotes, without which it is not JSON.
+    expect(parsed(JSON_TYPE, 'text', inChunks)).toBeUndefined();
+  });
+
   test.each<[string | undefined, unknown]>([
     [undefined, { a: 1 }],
     [JSON_TYPE, undefined],
     [FORM, undefined],
+    [FORM, 5],
     ['text/plain', { a: 1 }],
     ['multipart/form-data', { a: '1' }],
     ['application/jsonp', { a: 1 }],
