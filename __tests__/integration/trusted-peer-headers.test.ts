@@ -56,6 +56,11 @@ describe.each(MODES)('behind a trusted peer, with the forwarding fields %s', (mo
     },
   );
 
+  test('Forwarded of the app is passed on where the gateway writes none', async () => {
+    const values = (await passedOn(mode, ['Forwarded: for=10.0.0.1'], { edit: write('forwarded') }))('forwarded');
+    expect([values?.length, values?.includes('of the app')]).toEqual([1, mode === 'x-forwarded']);
+  });
+
   test.each([
     ['x-real-ip', '192.0.2.7'],
     ['x-client-ip', '192.0.2.7'],

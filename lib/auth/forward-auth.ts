@@ -186,7 +186,7 @@ function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefin
 }
 
 /** `X-Forwarded-*` says who the client is, so `Forwarded` does not. */
-const NOT_BELIEVED: ReadonlySet<string> = new Set([...UNPROVEN, 'forwarded']);
+const NOT_BELIEVED: ReadonlySet<string> = new Set(UNPROVEN);
 
 /**
  * Services also decide by headers such as `X-Original-URL`. The gateway drops those of a client, which a trusted proxy may only have passed on, and all headers

@@ -39,8 +39,8 @@ const CLAIMS = [
   'x-originating-ip',
 ];
 
-/** Headers of which even a trusted peer's value is not passed on, in canonical spelling. Only the app may write them. */
-export const UNPROVEN: readonly string[] = [...FACTS.keys(), ...CLAIMS];
+/** Headers of which even a trusted peer's value is not passed on, in canonical spelling. Only the gateway and the app may write them. */
+export const UNPROVEN: readonly string[] = [...FACTS.keys(), ...CLAIMS, 'forwarded'];
 
 /**
  * The facts for the headers in which a trusted peer sends them too.

@@ -4,7 +4,7 @@ import { clientVersion, foldAddress, schemeOf } from '../../core/connection.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { TCHAR, TOKEN } from '../../core/http.ts';
 import { type Check, described } from '../../core/options.ts';
-import { peerFacts, UNPROVEN } from '../../core/peer-facts.ts';
+import { peerFacts } from '../../core/peer-facts.ts';
 import { fieldText } from './end-to-end-headers.ts';
 
 /** How the proxy treats `X-Forwarded-For` and `Forwarded` headers that came with a request. */
@@ -28,10 +28,6 @@ export function writtenHere({ forwardingFields, via }: ForwardingRules): string[
   const names = forwardingFields === 'x-forwarded' ? X_FORWARDED : [...X_FORWARDED, 'forwarded'];
   return via === undefined ? names : [...names, 'via'];
 }
-
-/** Headers that only the gateway and the app write: those of the family that is not in use, and {@link UNPROVEN}. */
-export const unprovenHere = ({ forwardingFields }: ForwardingRules): readonly string[] =>
-  forwardingFields === 'x-forwarded' ? [...UNPROVEN, 'forwarded'] : UNPROVEN;
 
 /** Appends the headers that tell a backend about the client. */
 export function pushForwardingHeaders(
@@ -133,7 +129,7 @@ export function forwardedElement(address: string | undefined, host: string | und
  * Appends an element to the list of a trusted peer. A malformed list is dropped: backends could misread what is appended to it.
  */
 export function forwardedList({ req }: Exchange, element: string): string {
-  const before = req.headers.forwarded === undefined ? '' : String(req.headers.forwarded);
+  const before = String(req.headers.forwarded ?? '');
   return before !== '' && isList(before) ? `${before}, ${element}` : element;
 }
 
@@ -186,17 +182,15 @@ export const viaPseudonym: Check = described(
 /** The gateway's entry in `Via`, and how the gateway recognises a request that it sent itself (a loop). */
 export class Via {
   readonly pseudonym: string;
-  readonly #hop: string;
 
   /** @param pseudonym Default: a random name, so that a chain of gateways is not taken for a loop. */
   constructor(pseudonym = `expressway-${randomBytes(3).toString('hex')}`) {
     this.pseudonym = pseudonym;
-    this.#hop = `1.1 ${pseudonym}`;
   }
 
   /** The value to send: one entry per hop, in order, with the HTTP version that this hop received. */
   after(before: string | undefined, httpVersion: string): string {
-    const hop = httpVersion === '1.1' ? this.#hop : `${httpVersion} ${this.pseudonym}`;
+    const hop = `${httpVersion} ${this.pseudonym}`;
     return before ? `${before}, ${hop}` : hop;
   }
 

@@ -4,9 +4,10 @@ import { HeaderNames, identityHeaders } from '../../core/header-names.ts';
 import { HEADER_VALUE } from '../../core/header-values.ts';
 import { TOKEN } from '../../core/http.ts';
 import type { Rejected } from '../../core/outcome.ts';
+import { UNPROVEN } from '../../core/peer-facts.ts';
 import { type HeaderChange, type HeaderRules, requestHeaderRules } from '../header-rules.ts';
 import { fieldText, NEVER_FORWARDED, pushEndToEndHeaders, pushFraming } from './end-to-end-headers.ts';
-import { type ForwardingRules, pushForwardingHeaders, unprovenHere, writtenHere } from './forwarding-headers.ts';
+import { type ForwardingRules, pushForwardingHeaders, writtenHere } from './forwarding-headers.ts';
 
 const ENCODING: ReadonlySet<string> = new Set(['content-encoding']);
 
@@ -32,7 +33,7 @@ interface RequestHeadOptions extends ForwardingRules {
 export function requestHeadRules(options: RequestHeadOptions): RequestHeadRules {
   const { name, forwarded, forwardingFields, via, changeOrigin, requestHeaders } = options;
   const dropped = [...NEVER_FORWARDED, 'host', ...writtenHere(options)];
-  const names = new HeaderNames(dropped, identityHeaders(options.identityHeaders), unprovenHere(options));
+  const names = new HeaderNames(dropped, identityHeaders(options.identityHeaders), UNPROVEN);
   const change = requestHeaders && requestHeaderRules(requestHeaders, name);
   return { forwarded, forwardingFields, via, changeOrigin, names, change };
 }
