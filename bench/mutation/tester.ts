@@ -24,6 +24,8 @@ interface Test {
 /** What one suite reaches without a mutant. */
 interface Recording {
   readonly suite: string;
+  /** Hash of the mutants and of the suite: after a change of either, it is recorded anew. */
+  readonly code: string;
   readonly tests: readonly { readonly number: number; readonly ms: number; readonly reached: readonly string[] }[];
   readonly atLoad: readonly string[];
 }
@@ -62,6 +64,7 @@ const progress = (line: string) => void process.stderr.write(`${line}\n`);
 
 class Tester {
   readonly #folder: string;
+  readonly #mutants: string;
   readonly #fileOf: ReadonlyMap<string, string>;
   readonly #reaching = new Map<string, Test[]>();
   readonly #reachingAtLoad = new Map<string, string[]>();
@@ -71,6 +74,7 @@ class Tester {
   readonly #ofFile = new Map<string, Map<string, { readonly ids: Set<string>; readonly tests: Set<Test> }>>();
   constructor(folder: string, mutants: readonly Mutant[]) {
     this.#folder = folder;
+    this.#mutants = mutants.map(({ text }) => text).join('\n');
     this.#fileOf = new Map(mutants.map(({ id, file }) => [id, file]));
   }
 
@@ -83,7 +87,11 @@ class Tester {
       .filter(([, { passed }]) => passed)
       .map(([number, { ms, reached }]) => ({ number, ms, reached: [...new Set(reached)] }));
     progress(`${suite}: ${tests.length} of ${report?.recorded.length ?? 0} tests can be used`);
-    return { suite, tests, atLoad: report?.atLoad ?? [] };
+    return { suite, code: this.codeOf(suite), tests, atLoad: report?.atLoad ?? [] };
+  }
+
+  codeOf(suite: string): string {
+    return createHash('sha256').update(this.#mutants).update(readFileSync(suite)).digest('hex');
   }
 
   use(recordings: readonly Recording[]): void {
@@ -257,17 +265,18 @@ function covering(recordings: readonly Recording[], mutants: readonly Mutant[], 
   return chosen;
 }
 
-/** From the file of an earlier run, or by running all suites. */
+/** Of all suites: from the file of an earlier run if nothing has changed since, or by running them. */
 async function recordings(tester: Tester): Promise<Recording[]> {
   const { recording: file, suites } = values;
   const wanted = filesOf(...suites.split(',')).filter((path) => path.endsWith('.test.ts'));
-  if (file !== undefined && existsSync(file)) {
-    const kept: Recording[] = JSON.parse(readFileSync(file, 'utf8'));
-    return kept.filter(({ suite }) => wanted.includes(suite));
+  const kept: Recording[] = file === undefined || !existsSync(file) ? [] : JSON.parse(readFileSync(file, 'utf8'));
+  const made = kept.filter(({ suite, code }) => wanted.includes(suite) && code === tester.codeOf(suite));
+  const left = wanted.filter((path) => made.every(({ suite }) => suite !== path));
+  await inLanes(left, async (suite) => void made.push(await tester.record(suite)));
+  if (file !== undefined && left.length > 0) {
+    const others = kept.filter(({ suite }) => made.every((one) => one.suite !== suite));
+    writeFileSync(file, JSON.stringify([...others, ...made]));
   }
-  const made: Recording[] = [];
-  await inLanes(wanted, async (suite) => void made.push(await tester.record(suite)));
-  if (file !== undefined) writeFileSync(file, JSON.stringify(made));
   return made;
 }
 
