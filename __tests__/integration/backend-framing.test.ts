@@ -118,6 +118,39 @@ describe('an unusual response head', () => {
     expect([response.startLine, response.content.toString()]).toEqual([`HTTP/1.1 ${status} Own Word`, 'ok']);
   });
 
+  test.each(['Chunked', 'CHUNKED'])('Transfer-Encoding: %s is chunked', async (coding) => {
+    const { port } = await setUp(answer(head(`Transfer-Encoding: ${coding}`, '2\r\nok\r\n0\r\n\r\n')));
+    const response = await rawRequest(port, GET);
+    expect([response.status, response.content.toString()]).toEqual([200, 'ok']);
+  });
+
+  test.each(['Strange', ''])('nothing of it is in the 502 when its body does not begin: reason %j', async (reason) => {
+    const { port } = await setUp((socket) =>
+      socket.end(`HTTP/1.1 200 ${reason}\r\nX-A: 1\r\nContent-Length: 9\r\n\r\n`),
+    );
+    const response = await rawRequest(port, GET);
+    expect([response.startLine, response.field('x-a')]).toEqual(['HTTP/1.1 502 Bad Gateway', undefined]);
+  });
+
+  test('its length is not that of the body when a middleware has made HEAD of GET', async () => {
+    const backend = cleanup.add(await RecorderBackend.start(answer(head('Content-Length: 5'))));
+    const { port } = cleanup.add(
+      await proxyGateway({ backends: [backend.url] }, (app) =>
+        app.use((req, _res, next) => {
+          if (req.url === '/head') req.method = 'HEAD';
+          next();
+        }),
+      ),
+    );
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send('GET /head HTTP/1.1\r\nHost: a\r\n\r\n');
+    const response = await client.response();
+    expect([response.status, response.framingComplete, response.content.length]).toEqual([200, true, 0]);
+    backend.script = answerOk;
+    client.send(GET);
+    expect((await client.response()).status).toBe(200);
+  });
+
   test('an invalid status counts as a failure of the backend', async () => {
     const backend = cleanup.add(await RecorderBackend.start(answer('HTTP/1.1 600 X\r\nContent-Length: 0\r\n\r\n')));
     const gateway = cleanup.add(

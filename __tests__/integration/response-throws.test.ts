@@ -364,6 +364,21 @@ describe('when code of the app throws beside roundRobinProxy()', () => {
     await expectUnharmed(port, proxy);
   });
 
+  test('after some headers of the backend are set: none of them is in the response of the app', async () => {
+    const { port, backend } = await open('roundRobinProxy()', (_req, res) => {
+      const { setHeader } = res;
+      res.setHeader = function (this: ServerResponse, ...args: Parameters<typeof setHeader>) {
+        if (args[0].toLowerCase() === 'x-b') boom();
+        return Reflect.apply(setHeader, this, args);
+      } as typeof setHeader;
+    });
+    backend.script = (socket) => socket.write('HTTP/1.1 200 OK\r\nX-A: 1\r\nX-B: 1\r\nContent-Length: 2\r\n\r\nok');
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(requestFor('/', 'X-Plant: 1\r\n'));
+    const response = await client.response();
+    expect([response.status, response.field('x-a'), response.content.toString()]).toEqual([500, undefined, 'broken']);
+  });
+
   test('for each request: there is one warning for each server', async () => {
     for (let server = 1; server <= 2; server += 1) {
       const { port } = await open('roundRobinProxy()', onHeaders);
