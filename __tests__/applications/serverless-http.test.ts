@@ -19,19 +19,20 @@ describeInstalled('serverless-http', () => {
       {
         httpMethod: 'GET',
         path: '/x',
-        headers: { host: 'gw.example' },
+        headers: { host: 'gw.example', 'x-plan': 'free' },
         requestContext: { identity: { sourceIp: '192.0.2.1' } },
       },
       {},
     );
   }
 
-  const backend = async () => cleanup.add(await listen((req, res) => res.end(`backend ${req.url}`))).url;
+  const backend = async () =>
+    cleanup.add(await listen((req, res) => res.end(`backend ${req.url} ${req.headers['x-plan']}`))).url;
 
   test('ipRateLimit(), circuitBreaker() and undiciTransport() work', async () => {
     const proxy = createProxyMiddleware({ target: await backend(), plugins: [undiciTransport()] });
     const { statusCode, body } = await invoke(ipRateLimit(), circuitBreaker(), proxy);
-    expect([statusCode, body]).toEqual([200, 'backend /x']);
+    expect([statusCode, body]).toEqual([200, 'backend /x free']);
   });
 
   test('requestGuard() and roundRobinProxy() give the app a coded error', async () => {

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { RoundRobinProxyOptions } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { mockTimeoutsOnly } from '../support/mock-time.ts';
+import { stays } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually } from '../support/servers.ts';
@@ -134,6 +135,34 @@ describe('a request that waits for a backend', () => {
     await arrival(failing, '/3');
     failing.held[2]?.ok();
     expect((await waits.response()).status).toBe(200);
+  });
+
+  test('whose body another listener to "data" gets as well: the body waits too, and arrives whole', async () => {
+    const backend = await heldBackend();
+    let drawn = 0;
+    const { ask } = await gatewayOf([backend], { maxBodyBytes: 0 }, (app) => {
+      app.use((req, _res, next) => {
+        req.on('data', (chunk: Buffer) => {
+          drawn += chunk.length;
+        });
+        next();
+      });
+    });
+    const first = await ask('/1');
+    await arrival(backend, '/1');
+    // More than the gateway keeps.
+    const length = 20_000_000;
+    const upload = await ask('/upload', `Content-Length: ${length}\r\n\r\n`);
+    upload.send(Buffer.alloc(length));
+    await eventually('the body begins', () => drawn > 0);
+    await stays('most of the body waits', () => drawn < length / 2, 200);
+    backend.held[0]?.ok();
+    expect((await first.response()).status).toBe(200);
+    await eventually('the other listener has it all', () => drawn === length);
+    await arrival(backend, '/upload');
+    await eventually('the backend has it all', () => Buffer.concat(backend.backend.received).length > length);
+    backend.held[1]?.ok();
+    expect((await upload.response()).status).toBe(200);
   });
 
   test.each([

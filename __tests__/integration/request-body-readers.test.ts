@@ -1,11 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import { IncomingMessage } from 'node:http';
+import { Socket } from 'node:net';
 import { Writable } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import { roundRobinProxy, undiciTransport } from 'expressway';
 import { createProxyMiddleware, type Options } from 'http-proxy-middleware';
+import { RequestBody } from '../../lib/proxy/request/request-body.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { eventually, listen, standsStill } from '../support/servers.ts';
 
@@ -212,7 +214,7 @@ describe("a body larger than the proxy's buffer, for a backend that does not rea
   const BYTES = 40_000_000;
 
   /** Sends it through a middleware that reads; the backend begins when it is told to. */
-  async function upload(reader: string) {
+  async function upload(reader: string, responseTimeoutMs = 20_000) {
     let begin: (() => void) | undefined;
     let length = 0;
     const backend = cleanup.add(
@@ -227,7 +229,7 @@ describe("a body larger than the proxy's buffer, for a backend that does not rea
       READERS[reader]?.(req);
       next();
     });
-    const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
+    const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url], responseTimeoutMs }));
     app.use(proxy);
     const { url: at } = cleanup.add(await listen(app));
     const answer = fetch(at, { method: 'PUT', body: new Uint8Array(BYTES) });
@@ -243,6 +245,25 @@ describe("a body larger than the proxy's buffer, for a backend that does not rea
     begin()?.();
     const response = await answer;
     expect([response.status, await response.text(), length()]).toEqual([200, 'whole', BYTES]);
+  });
+
+  test('ends in a timeout of the backend, and not of the client, when the middleware pipes', async () => {
+    const { answer } = await upload('pipe() into a hash', 300);
+    expect((await answer).status).toBe(504);
+  });
+
+  // Here without a server: sockets take an unknown number of bytes before anything has to wait.
+  test('is read and dropped once no attempt needs it, though the backend took none of it', async () => {
+    const req = new IncomingMessage(new Socket());
+    req.headers = { 'content-length': String(BYTES) };
+    const body = new RequestBody(req, 0, 0, { bodyRefused: () => {} });
+    body.reader().read(0);
+    for (let i = 0; i < 4; i += 1) req.push(Buffer.alloc(65_536));
+    await turn();
+    expect([body.isStalled, req.readableLength > 0]).toEqual([true, true]);
+    body.drain();
+    await turn();
+    expect(req.readableLength).toBe(0);
   });
 
   test('is refused when the middleware ignores backpressure, and frees its place', async () => {

@@ -58,7 +58,7 @@ function pushAsReceived(fields: string[], { headers, rawHeaders }: IncomingMessa
     const value = headers[name];
     const facts = names.of(at < end ? (rawHeaders[at] as string) : name);
     if (facts.lowerCase !== name || typeof value !== 'string') return false;
-    const isOwn = at >= end || value !== rawHeaders[at + 1] || own?.has(name) === true;
+    const isOwn = value !== rawHeaders[at + 1] || own?.has(name) === true;
     isEdited ||= isOwn;
     isAmbiguous ||= !facts.isCanonical;
     at += 2;
