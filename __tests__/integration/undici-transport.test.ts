@@ -1,4 +1,4 @@
-import type { RequestListener } from 'node:http';
+import type { RequestListener, ServerResponse } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import express from 'express';
 import { undiciTransport } from 'expressway';
@@ -177,6 +177,18 @@ describe('failures with undiciTransport()', () => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf', () => afterRead(() => socket.destroy()));
     });
     expect([cut.ours.response.status, cut.ours.response.framingComplete]).toEqual([200, false]);
+  });
+
+  test('proxyTimeout ends a request whose client stops sending its body, as in the native transport', async () => {
+    const errors: unknown[] = [];
+    const error = (given: NodeJS.ErrnoException, _req: unknown, res: unknown) => {
+      errors.push(`${given.code} ${given.message}`);
+      (res as ServerResponse).writeHead(504).end();
+    };
+    const half = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf';
+    const { native, ours } = await both({ proxyTimeout: 200, on: { error } }, half, () => {});
+    expect([native.response.status, ours.response.status]).toEqual([504, 504]);
+    expect(errors).toEqual(['ECONNRESET socket hang up', 'ECONNRESET socket hang up']);
   });
 
   test.each([

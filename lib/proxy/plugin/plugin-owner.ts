@@ -77,7 +77,7 @@ export class PluginOwner implements AttemptOwner, BodyOwner {
       // So does the native transport: a response that broke off is reported to listeners, and never as a rejection.
       if (!outcome.headSent || this.#server.listenerCount('error') > 0) this.#report(nativeLikeError(outcome));
     } else if (outcome.kind === 'rejected') {
-      this.#report(outcome.error ?? new Error(outcome.detail ?? outcome.cause));
+      this.#report(outcome.error ?? clientStopped());
     } else if (this.#unsendable !== undefined) {
       if (this.#res.headersSent) this.#res.destroy();
       this.#report(this.#unsendable);
@@ -115,6 +115,11 @@ class NativeError extends Error {
     super(message, cause && { cause });
     this.code = code;
   }
+}
+
+/** The only rejection without an error. In the native transport, `proxyTimeout` destroys the request whichever side is silent. */
+function clientStopped(): NativeError {
+  return new NativeError('socket hang up', 'ECONNRESET', new Error('the client stopped sending'));
 }
 
 /** Codes of undici and of our transport, and the code and message of `node:http` for the same failure. */
