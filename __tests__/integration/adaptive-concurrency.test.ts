@@ -78,6 +78,16 @@ describe('a backend at its limit', () => {
     for (const response of held) expect((await response).status).toBe(200);
   });
 
+  test('does not learn from the time of errors', async () => {
+    const only = await backend((_req, res) => void res.writeHead(500).end());
+    const site = await gateway({ backends: [only.url], circuit: { minimumRequests: 100 } });
+    const learned = () => Number(site.proxy.status()[0]?.concurrency?.unloadedMs);
+    for (let request = 0; request < 50; request += 1) expect((await fetch(site.url)).status).toBe(500);
+    expect(learned()).toBe(0);
+    for (let request = 0; request < 50; request += 1) await fetch(`${site.url}/fast`);
+    expect(learned()).toBeGreaterThan(0);
+  });
+
   test('has room again when clients leave', async () => {
     const only = await backend();
     const site = await gateway({ backends: [only.url] });

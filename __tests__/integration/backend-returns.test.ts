@@ -89,6 +89,19 @@ describe('when every backend process is down', () => {
     expect(retried).toEqual([false, false, false]);
   });
 
+  test('a request that the last available backend refuses goes to one that may be back', async () => {
+    const [back, leaving] = (await backends(2)) as [RestartingBackend, RestartingBackend];
+    await leaving.start();
+    const { url, circuits } = await behind([back, leaving], { circuit: { minimumRequests: 1 } });
+    await eventually('the circuit of the other one is open', async () => {
+      expect((await fetch(url)).status).toBe(200);
+      return circuits()[0] === 'open';
+    });
+    leaving.close();
+    await back.start();
+    expect([(await fetch(url)).status, back.served]).toEqual([200, 1]);
+  });
+
   test('the gateway notices the return of a backend that reset its connections before it was away', async () => {
     const [back] = (await backends(1)) as [RestartingBackend];
     const { url, circuits } = await behind([back], { circuit: { minimumRequests: 1, openMs: 600_000 } });

@@ -47,6 +47,8 @@ describe('WebSocket', () => {
   test('the first request of a gateway may be an upgrade, and bytes pass both ways', async () => {
     const backend = await echoBackend('one');
     const gateway = cleanup.add(await proxyGateway({ backends: [backend.url] }));
+    const forwarded: unknown[] = [];
+    gateway.proxy.events.on('forwarded', ({ backend: one, outcome }) => forwarded.push([one, outcome]));
     const { socket, messages } = await open(gateway.url, ['chat']);
     expect(socket.protocol).toBe('chat');
     await eventually('the greeting', () => messages.includes('hello from one'));
@@ -57,6 +59,7 @@ describe('WebSocket', () => {
     socket.close();
     await eventually('the backend sees the end', () => backend.sockets.clients.size === 0);
     await eventually('nothing in flight', () => gateway.proxy.status()[0]?.inFlight === 0);
+    expect(forwarded).toEqual([[backend.url, { kind: 'completed', status: 101 }]]);
   });
 
   test('W04: another protocol is not accepted: the request gets a response, and the connection closes', async () => {
