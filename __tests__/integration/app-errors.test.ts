@@ -1,9 +1,9 @@
 import { createServer } from 'node:http';
-import { afterEach, expect, jest, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import express, { type NextFunction, type Request, type Response } from 'express';
-import { roundRobinProxy } from 'expressway';
+import { type RoundRobinProxyOptions, roundRobinProxy, serviceRouter } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
-import { RawClient } from '../support/raw-client.ts';
+import { RawClient, rawRequest } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
 import { rawSilence, rawTunnel, upgradeRequest } from '../support/tunnels.ts';
@@ -16,10 +16,21 @@ afterEach(async () => {
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 
-test('an error handler that throws, too, costs the one connection, and the next request is served', async () => {
+/** The same fault of the app meets the proxy itself, and http-proxy-middleware in front of it. */
+const PATHS: readonly (readonly [
+  where: string,
+  options: Pick<RoundRobinProxyOptions, 'pathFilter' | 'pathRewrite'>,
+])[] = [
+  ['without a filter', {}],
+  ['behind a pathFilter', { pathFilter: '/**' }],
+  ['behind a function as pathFilter', { pathFilter: () => true }],
+  ['behind a pathRewrite', { pathRewrite: { '^/a': '/b' } }],
+];
+
+test.each(PATHS)('an error handler that throws, too, costs the one connection, %s', async (_name, options) => {
   const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
   const backend = cleanup.add(await RecorderBackend.start());
-  const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url] }));
+  const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url], ...options }));
   const server = createServer((req, res) => {
     // The proxy cannot send it.
     if (req.url === '/bad') req.headers['x-bad'] = {} as never;
@@ -37,6 +48,51 @@ test('an error handler that throws, too, costs the one connection, and the next 
   const good = cleanup.add(await RawClient.connect(port));
   good.send(GET);
   expect((await good.response()).status).toBe(200);
+});
+
+describe('a plain server, which gives no `next`', () => {
+  const fail = (): never => {
+    throw new Error('a bug');
+  };
+
+  test.each<[string, string, Pick<RoundRobinProxyOptions, 'pathFilter' | 'pathRewrite'>]>([
+    ['404 no_route', 'a request that a text as pathFilter leaves out', { pathFilter: '/other/' }],
+    ['404 no_route', 'a request that a function as pathFilter leaves out', { pathFilter: () => false }],
+    ['500 handler_error', 'a pathFilter that throws', { pathFilter: fail }],
+    ['500 handler_error', 'a pathRewrite that throws', { pathRewrite: fail }],
+    ...PATHS.map(
+      ([where, options]) => ['500 handler_error', `a header that cannot be sent, ${where}`, options] as const,
+    ),
+  ] as never)('sends %s for %s', async (expected, what, options) => {
+    const backend = cleanup.add(await RecorderBackend.start());
+    const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url], ...options }));
+    const outcomes: unknown[] = [];
+    proxy.events.on('rejected', ({ outcome }) => outcomes.push(outcome));
+    const server = createServer((req, res) => {
+      if (what.startsWith('a header')) req.headers['x-bad'] = {} as never;
+      Reflect.apply(proxy, undefined, [req, res]);
+    });
+    const { port } = cleanup.add(await listen(() => {}, server));
+    for (const target of ['/a', 'http://a/a']) {
+      const { status, content } = await rawRequest(port, GET.replace('/', target));
+      expect(`${status} ${JSON.parse(content.toString()).cause}`).toBe(expected);
+      expect(outcomes.splice(0)).toMatchObject([{ cause: expected.split(' ')[1] }]);
+    }
+    expect(backend.requests).toEqual([]);
+    expect(proxy.load().inFlight).toBe(0);
+  });
+
+  test('gets 500 from serviceRouter() for a request in absolute form, too', async () => {
+    const router = serviceRouter({ services: { a: { backends: ['http://127.0.0.1:1'] } }, routes: [{ service: 'a' }] });
+    cleanup.add(router);
+    const server = createServer((req, res) => {
+      req.headers['x-bad'] = {} as never;
+      Reflect.apply(router, undefined, [req, res]);
+    });
+    const { port } = cleanup.add(await listen(() => {}, server));
+    for (const target of ['/a', 'http://a/a'])
+      expect((await rawRequest(port, GET.replace('/', target))).status).toBe(500);
+  });
 });
 
 test.each<[string, () => string | Promise<string>]>([
@@ -60,11 +116,7 @@ test.each<[string, () => string | Promise<string>]>([
   expect(backend.requests).toEqual([]);
 });
 
-test.each<[string, object]>([
-  ['without a filter', {}],
-  ['behind a pathFilter', { pathFilter: '/' }],
-  ['behind a pathRewrite', { pathRewrite: { '^/a': '/b' } }],
-])('a header that cannot be sent is an error of the app, %s', async (_name, options) => {
+test.each(PATHS)('a header that cannot be sent is an error of the app, %s', async (_name, options) => {
   const backend = cleanup.add(await RecorderBackend.start());
   const app = express();
   app.use((req, _res, next) => {

@@ -58,6 +58,7 @@ const ABSOLUTE = [
   'HTTP://other.example/secret?a=b',
   'http://other.example',
   'http://other.example?q',
+  'http://other.example/',
 ];
 
 describe('a rewrite that confines clients to a part of the backend', () => {
@@ -72,6 +73,7 @@ describe('a rewrite that confines clients to a part of the backend', () => {
       '/public/secret?a=b for other.example',
       '/public/ for other.example',
       '/public/?q for other.example',
+      '/public/ for other.example',
     ];
     expect(await asked(proxy, ABSOLUTE)).toEqual(confined);
     expect(await asked(express().use(proxy), ABSOLUTE.slice(0, 3))).toEqual(confined.slice(0, 3));

@@ -1,9 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Filter, Options as HpmOptions } from 'http-proxy-middleware';
 import { isAuthority } from '../core/authority.ts';
+import { exchangeOf } from '../core/exchange.ts';
+import type { GatewayEvents } from '../core/gateway-events.ts';
 import { type AppRequest, type Middleware, type Next, notPromise } from '../core/http.ts';
+import { handlerError } from '../core/outcome.ts';
+import { cut, reject } from '../core/reject.ts';
 import { named, thrownBy } from '../core/thrown-by.ts';
 import { warnOfOpenPrefixes } from './request/path-filter.ts';
+import { warnOfListener } from './response/contain-throws.ts';
 
 /** As in http-proxy-middleware. A function may also be written for the `Request` of Express. */
 export type PathFilter =
@@ -27,13 +32,14 @@ type RewriteFunction = {
 export interface FilterOptions {
   readonly pathFilter?: PathFilter;
   readonly pathRewrite?: PathRewrite;
+  readonly events: GatewayEvents;
 }
 
 /**
  * Puts http-proxy-middleware's `pathFilter` and `pathRewrite` in front of a middleware. Without both options, the middleware gets the
  * requests directly (docs/decisions/0007).
  */
-export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, forward: Middleware): Middleware {
+export function filteredRequests({ pathFilter, pathRewrite, events }: FilterOptions, forward: Middleware): Middleware {
   if (pathFilter === undefined && pathRewrite === undefined) return forward;
   warnOfOpenPrefixes(pathFilter);
   const errors = new PathFilterErrors(pathFilter);
@@ -57,9 +63,24 @@ export function filteredRequests({ pathFilter, pathRewrite }: FilterOptions, for
   const loading = import('http-proxy-middleware').then(({ createProxyMiddleware }) => createProxyMiddleware(options));
   // Each request reports the error, so this promise need not.
   loading.catch(() => {});
-  return function expresswayFilter(req: IncomingMessage, res: ServerResponse, next: Next): void {
-    const passOn = errors.passedTo(paused(req, toOriginForm(req, next)));
-    loading.then((filtered) => filtered(req, res, passOn), passOn);
+  return function expresswayFilter(req: IncomingMessage, res: ServerResponse, next: Next | undefined): void {
+    const passOn = errors.passedTo(paused(req, toOriginForm(req, next ?? lastHandler(req, res, events))));
+    loading
+      .then((filtered) => filtered(req, res, passOn), passOn)
+      .catch((error) => {
+        // A handler of the app threw in turn: without this, it would end the process.
+        warnOfListener(req, 'A function of the app', error);
+        cut(exchangeOf(req, res));
+      });
+  };
+}
+
+/** Stands for `next` on a server without Express: 404 for a request that the filter leaves out, and 500 for an error. */
+function lastHandler(req: IncomingMessage, res: ServerResponse, events: GatewayEvents): Next {
+  return (error) => {
+    const outcome =
+      error === undefined ? ({ kind: 'rejected', cause: 'no_route' } as const) : handlerError(error, res.headersSent);
+    reject(exchangeOf(req, res), outcome, events);
   };
 }
 
@@ -111,8 +132,7 @@ function paused(req: IncomingMessage, next: Next): Next {
   req.pause();
   return (error) => {
     req.resume();
-    // A plain server gives none.
-    next?.(error);
+    next(error);
   };
 }
 
@@ -135,7 +155,6 @@ export function toOriginForm(req: IncomingMessage, next: Next): Next {
     req.url = url;
     if (host === undefined) delete headers.host;
     else headers.host = host;
-    // A plain server gives none.
-    next?.(error);
+    next(error);
   };
 }

@@ -97,10 +97,11 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
   /** Where the app mounts the router. Only requests tell. */
   let mountPath = '';
 
-  function route(req: IncomingMessage, res: ServerResponse, next: Next): void {
+  function route(req: IncomingMessage, res: ServerResponse, next: Next | undefined): void {
     const exchange = exchangeOf(req, res);
     const { url } = req;
-    const undo = toOriginForm(req, next);
+    // A plain `node:http` server passes no `next`.
+    const undo = toOriginForm(req, next ?? ((error) => respond(exchange, handlerError(error, res.headersSent))));
     const wanted = wantedOf(exchange);
     const asked = preflightRoute(wanted);
     const found = asked ?? inUse.table.find(wanted)?.route;
@@ -114,9 +115,7 @@ export function serviceRouter(given: ServiceRouterOptions): ServiceRouter {
     handle(req, res, (error) => {
       // The next handlers of the app must see the path that the client sent.
       if (url !== undefined) req.url = url;
-      // A plain `node:http` server passes no `next`.
-      if (undo === undefined) respond(exchange, handlerError(error, res.headersSent));
-      else undo(error);
+      undo(error);
     });
   }
 

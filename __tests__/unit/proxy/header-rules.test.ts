@@ -33,6 +33,18 @@ describe('changes of headers', () => {
     expect(apply({}, headers)).toEqual(headers);
   });
 
+  test('a value that reads like the name of a header to extend is no such header', () => {
+    expect(apply({ add: { 'x-a': 'b' } }, { 'x-b': 'x-a' })).toEqual({ 'x-b': 'x-a', 'x-a': 'b' });
+  });
+
+  test('a fact that is not known is an empty text', () => {
+    const req = new IncomingMessage(new Socket());
+    const fields: string[] = [];
+    const value = '{clientAddress}|{consumer}|{plan}|{route}|{service}|{host}|{requestId}';
+    requestHeaderRules({ set: { 'x-a': value } })(fields, new Exchange(req, new ServerResponse(req)));
+    expect(fields).toEqual(['x-a', '||||||']);
+  });
+
   test('placeholders are replaced by facts of the request; unknown placeholders stay', () => {
     const value = '{route} {plan}{service} {requestId} {host} {nothing} {constructor} {toString} {__proto__} { route }';
     expect(apply({ set: { 'x-a': value } }, { host: 'a.example' })['x-a']).toBe(
