@@ -94,6 +94,17 @@ describe('heads', () => {
     }
   });
 
+  test('eleven informational responses are an error of the backend', async () => {
+    const { url } = await backend((stream, headers) => {
+      for (let sent = 0; sent < 11; sent += 1) stream.additionalHeaders({ ':status': 103, link: '</s.css>' });
+      say('too late')(stream, headers);
+    });
+    const { gateway, client } = await pair([url]);
+    const { informational, headers } = await client.request();
+    expect([informational.length, headers[':status']]).toEqual([10, 502]);
+    expect(gateway.proxy.load().inFlight).toBe(0);
+  });
+
   test('informational responses, cookies in several lines and Latin-1 pass', async () => {
     const { url } = await backend((stream) => {
       stream.additionalHeaders({ ':status': 103, link: '</s.css>' });

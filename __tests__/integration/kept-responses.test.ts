@@ -88,6 +88,38 @@ describe.each(EXPRESS_VERSIONS)('a middleware that keeps the body of a response,
       expect(client.pending.toString()).toMatch(/^HTTP\/1\.1 200 /);
     });
 
+    test('does not delay the head where it passes flushHeaders() on', async () => {
+      const flushing: RequestHandler = (_req, res, next) => {
+        const { write, flushHeaders } = res;
+        Object.assign(res, { write: write.bind(res), flushHeaders: flushHeaders.bind(res) });
+        next();
+      };
+      const client = await setUp(
+        (socket) => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n'),
+        flushing,
+      );
+      client.send(GET);
+      await client.until((bytes) => bytes.includes('\r\n\r\n'));
+      expect(client.pending.toString()).toMatch(/^HTTP\/1\.1 200 /);
+    });
+
+    test('gets the bytes of a small body, not text', async () => {
+      let got: unknown;
+      const hashing: RequestHandler = (_req, res, next) => {
+        const { end } = res;
+        res.end = (...args: unknown[]) => {
+          got = args[0];
+          return Reflect.apply(end, res, args);
+        };
+        next();
+      };
+      const client = await setUp((socket) => {
+        socket.write(Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\xe9\xff', 'latin1'));
+      }, hashing);
+      client.send(GET);
+      expect([[...(await client.response()).content], got]).toEqual([[0xe9, 0xff], Buffer.from([0xe9, 0xff])]);
+    });
+
     test.each(['Content-Length: 9\r\n\r\na', 'Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n'])(
       'never joins the beginning of a response that broke off with another response: %j',
       async (response) => {
