@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, expect, test } from '@jest/globals';
@@ -65,6 +66,25 @@ test('requests that have ended are not kept while another one goes on', async ()
     collect();
     return seen.filter((ref) => ref.deref() !== undefined).length < 10;
   });
+});
+
+test('a POST does not go to a kept connection that its backend has just closed', async () => {
+  const kept = new Set<Socket>();
+  const { get, port, backend } = await setUp(
+    (socket) => {
+      kept.add(socket);
+      socket.write(OK);
+    },
+    {},
+    (req, _res, next) => {
+      if (req.method === 'POST') for (const socket of kept) socket.destroy();
+      next();
+    },
+  );
+  expect((await get()).status).toBe(200);
+  const client = cleanup.add(await RawClient.connect(port));
+  client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok');
+  expect([(await client.response()).status, backend.requests.length]).toEqual([200, 2]);
 });
 
 test('bytes that are no response, on a kept connection: the request is not sent again', async () => {
