@@ -125,10 +125,11 @@ const options = (fields: string, target = '/x') => `OPTIONS ${target} HTTP/1.1\r
 
 describe.each(PROTOCOLS)('C10, R4: Max-Forwards, over $name', ({ serverOf, request }) => {
   test.each(['0', '00'])('the gateway responds to OPTIONS with %s', async (forwards) => {
-    const { backend, port } = await setUp(answerOk, {}, undefined, serverOf);
+    const { backend, port, proxy } = await setUp(answerOk, {}, undefined, serverOf);
     const response = await request(port, options(`Max-Forwards: ${forwards}\r\nConnection: Max-Forwards\r\n`));
     expect([response.status, response.field('allow')]).toEqual([204, 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS']);
     expect(backend.requests).toEqual([]);
+    expect(proxy.load().inFlight).toBe(0);
   });
 
   test.each([
@@ -163,11 +164,13 @@ describe.each(PROTOCOLS)('C10, R4: Max-Forwards, over $name', ({ serverOf, reque
   test.each(['', 'Max-Forwards: 0\r\n', 'Max-Forwards: 3\r\n'])(
     'TRACE is refused, and reflects nothing: %j',
     async (extra) => {
-      const { backend, port } = await setUp(answerOk, {}, undefined, serverOf);
+      const { backend, port } = await setUp(answerOk, { maxInFlight: 1 }, undefined, serverOf);
       const response = await request(port, `TRACE /x HTTP/1.1\r\nHost: a\r\nCookie: secret=1\r\n${extra}\r\n`, 'TRACE');
       expect([response.status, response.field('allow')]).toEqual([405, 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS']);
       expect(response.content.toString()).not.toContain('secret');
       expect(backend.requests).toEqual([]);
+      // It does not count as a request in progress.
+      expect((await request(port, get(''))).status).toBe(200);
     },
   );
 });

@@ -114,6 +114,17 @@ test.each(EXPRESS_VERSIONS)(
   },
 );
 
+test('the handler behind a filter gets the whole body of a request that a middleware reads', async () => {
+  const app = express().use((req, _res, next) => {
+    req.on('data', () => {});
+    next();
+  });
+  app.use(PROXIES['roundRobinProxy()']!({ pathFilter: '/other/' }));
+  app.use((req, res) => void req.on('end', () => res.end('read')));
+  const { url } = cleanup.add(await listen(app));
+  expect(await (await fetch(url, { method: 'POST', body: 'hello' })).text()).toBe('read');
+});
+
 describe.each(Object.entries(PROXIES))('%s', (_name, make) => {
   const TARGETS = [
     '/orders',
