@@ -351,6 +351,8 @@ describe('a warning about a backend that is the gateway itself', () => {
     proxy.setBackends([backend.url, server.url]);
     await statuses(server.url, 1);
     expect(codes()).toEqual(['WARN_EXPRESSWAY_LOOP']);
+    // By its address: the loop itself would cause another text.
+    expect(messageOf('WARN_EXPRESSWAY_LOOP')).toContain('is this server itself');
   });
 
   test('is emitted when Via shows that another server leads back', async () => {

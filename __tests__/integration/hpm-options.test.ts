@@ -148,6 +148,53 @@ describe('the options of http-proxy-middleware work alike with and without undic
   });
 });
 
+describe('undiciTransport() leaves a request to the native transport', () => {
+  const OPTIONS: readonly object[] = [
+    { selfHandleResponse: true },
+    { followRedirects: true },
+    { forward: 'http://127.0.0.1:1' },
+    { buffer: {} },
+    { ssl: {} },
+    { localAddress: '127.0.0.1' },
+    { timeout: 5_000 },
+    { auth: 'u:p' },
+    { toProxy: true },
+    { hostRewrite: 'a' },
+    { autoRewrite: true },
+    { protocolRewrite: 'https' },
+    { cookieDomainRewrite: 'a' },
+    { cookiePathRewrite: '/' },
+    { preserveHeaderKeyCase: true },
+    { method: 'PUT' },
+    { ca: 'x' },
+    { secure: false },
+    { agent: new Agent() },
+  ];
+
+  async function isNative(options: object, before?: RequestHandler): Promise<boolean> {
+    const native: Plugin = (proxyServer) => {
+      proxyServer.web = async (_req, res) => void res.end('native');
+    };
+    const { content } = await run({ options: () => options, ...(before && { before }) }, [native, undiciTransport()]);
+    return content === 'native';
+  }
+
+  test.each(OPTIONS.map((options) => [Object.keys(options)[0], options]))(
+    'with the option %s',
+    async (_name, options) => {
+      expect(await isNative(options as object)).toBe(true);
+    },
+  );
+
+  test('over HTTP/2, and no other', async () => {
+    const overHttp2: RequestHandler = (req, _res, next) => {
+      req.httpVersionMajor = 2;
+      next();
+    };
+    expect([await isNative({}), await isNative({}, overHttp2)]).toEqual([false, true]);
+  });
+});
+
 describe('docs/http-proxy-middleware.md', () => {
   const here = dirname(fileURLToPath(import.meta.url));
   const [, table = ''] = readFileSync(join(here, '../../docs/http-proxy-middleware.md'), 'utf8').split(
