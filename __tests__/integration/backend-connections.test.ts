@@ -61,6 +61,16 @@ describe('setTls()', () => {
     expect(await two()).toEqual(['tcp', 'tcp']);
   });
 
+  test('applies to health checks, too', async () => {
+    const { urls } = await backends();
+    const healthCheck = { path: '/', intervalMs: 40, unhealthyIntervalMs: 20 };
+    const { proxy } = cleanup.add(await proxyGateway({ backends: urls.slice(0, 1), healthCheck }));
+    const isNow = (health: string) => eventually(`it is ${health}`, () => proxy.status()[0]?.health === health);
+    await isNow('unhealthy');
+    proxy.setTls({ ca: cert });
+    await isNow('healthy');
+  });
+
   test('lets a running request end on its connection', async () => {
     const { urls, held } = await backends();
     const { url, proxy } = cleanup.add(await proxyGateway({ backends: urls.slice(0, 1), tls: { ca: cert } }));

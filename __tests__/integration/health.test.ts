@@ -104,6 +104,19 @@ describe('active health checks', () => {
     expect(Number(gateway.proxy.status()[1]?.lastCheckAt)).toBeGreaterThan(Date.now() - 60_000);
   });
 
+  test('bring an unhealthy backend back while every other one is drained', async () => {
+    const [bad, good] = [await Patient.start(), await Patient.start()];
+    const gateway = await gatewayOf([bad, good], { healthCheck: FAST });
+    bad.healthz = 503;
+    await eventually('it is out', () => gateway.proxy.status()[0]?.available === false);
+    expect(gateway.proxy.drain(good.url)).toBe(true);
+    expect(await statuses(gateway.url, 2)).toEqual(all200(2));
+    expect(bad.served).toBe(2);
+    expect(gateway.proxy.restore(good.url)).toBe(true);
+    expect(await statuses(gateway.url, 2)).toEqual(all200(2));
+    expect(good.served).toBe(2);
+  });
+
   test('send the headers that the option has, in place of their own', async () => {
     const patient = await Patient.start();
     const headers = { Host: 'users.internal', 'user-agent': 'gateway/1', Authorization: 'Bearer of the checks' };
