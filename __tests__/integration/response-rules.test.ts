@@ -253,7 +253,8 @@ describe.each(PROTOCOLS)('over $name', ({ name, serverOf }) => {
           res.end('ok');
         }),
       );
-      const service = { backends: [backend.url], response: { hideServer: true, headers: { remove: ['x-a'] } } };
+      const headers = { remove: ['x-a'], set: { 'x-set': 'shop' } };
+      const service = { backends: [backend.url], response: { hideServer: true, headers } };
       const router = serviceRouter({
         services: { shop: service },
         routes: [
@@ -266,11 +267,12 @@ describe.each(PROTOCOLS)('over $name', ({ name, serverOf }) => {
       const url = await served(express().use(router));
       const seen = async (path: string) => {
         const { headers } = await get(url + path);
-        return ['server', 'x-a', 'x-b', 'location', 'access-control-allow-origin'].map((name) => headers.get(name));
+        const names = ['server', 'x-a', 'x-b', 'location', 'access-control-allow-origin', 'x-set'];
+        return names.map((name) => headers.get(name));
       };
-      expect(await seen('/moved')).toEqual([null, null, '1', '/moved/login', '*']);
-      expect(await seen('/own')).toEqual([null, '1', null, '/login', '*']);
-      expect(await seen('/cors')).toEqual([null, null, '1', '/login', null]);
+      expect(await seen('/moved')).toEqual([null, null, '1', '/moved/login', '*', 'shop']);
+      expect(await seen('/own')).toEqual([null, '1', null, '/login', '*', null]);
+      expect(await seen('/cors')).toEqual([null, null, '1', '/login', null, 'shop']);
     });
 
     test('without a rewrite, and with rewriteUrls: false, they stay as they are', async () => {
