@@ -63,6 +63,14 @@ const ABSOLUTE = [
 
 describe('a rewrite that confines clients to a part of the backend', () => {
   test.each<[string, Paths['pathRewrite']]>([
+    ['a table', { '^': '/public' }],
+    ['a function', (path) => `/public${path}`],
+  ])('a target that is no path is not made one by %s', async (_kind, pathRewrite) => {
+    const proxy = PROXIES['roundRobinProxy()']!({ pathRewrite: pathRewrite! });
+    expect(await asked(proxy, ['ftp://h?x', 'http://user@h/x', 'x'])).toEqual(['400', '400', '400']);
+  });
+
+  test.each<[string, Paths['pathRewrite']]>([
     ['a table', { '^/': '/public/' }],
     ['a function', (path) => `/public${path}`],
   ])('roundRobinProxy() applies %s to requests in absolute form too', async (_kind, pathRewrite) => {

@@ -64,7 +64,13 @@ export function filteredRequests({ pathFilter, pathRewrite, events }: FilterOpti
   // Each request reports the error, so this promise need not.
   loading.catch(() => {});
   return function expresswayFilter(req: IncomingMessage, res: ServerResponse, next: Next | undefined): void {
-    const passOn = errors.passedTo(paused(req, toOriginForm(req, next ?? lastHandler(req, res, events))));
+    const last = toOriginForm(req, next ?? lastHandler(req, res, events));
+    // A rewrite could make a path of such a target. The proxy rejects it, and responds to `OPTIONS *` itself.
+    if (!req.url?.startsWith('/')) {
+      forward(req, res, last);
+      return;
+    }
+    const passOn = errors.passedTo(paused(req, last));
     loading
       .then((filtered) => filtered(req, res, passOn), passOn)
       .catch((error) => {
