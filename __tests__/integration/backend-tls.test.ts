@@ -1,3 +1,4 @@
+import { createPrivateKey } from 'node:crypto';
 import type { Server } from 'node:http';
 import { createServer, type ServerOptions } from 'node:https';
 import type { TLSSocket } from 'node:tls';
@@ -5,6 +6,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { GatewayEvents, type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
+import { Http2Backend, respondWithStatus } from '../support/http2-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
@@ -47,10 +49,14 @@ describe('backends over https', () => {
     expect((await fetch(named.url)).status).toBe(200);
   });
 
-  test('tls.cert and tls.key authenticate the gateway', async () => {
+  const passphrase = 'right';
+  const encrypted = createPrivateKey(key).export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase });
+  test.each<[string, NonNullable<RoundRobinProxyOptions['tls']>]>([
+    ['tls.cert and tls.key', { cert, key }],
+    ['tls.passphrase, which opens tls.key,', { cert, key: encrypted, passphrase }],
+  ])('%s authenticate the gateway', async (_name, proof) => {
     const port = await secureBackend({ requestCert: true, rejectUnauthorized: true, ca: cert });
-    const url = `https://localhost:${port}`;
-    const known = await gatewayTo(url, { tls: { ca: cert, cert, key } });
+    const known = await gatewayTo(`https://localhost:${port}`, { tls: { ca: cert, ...proof } });
     expect(await (await fetch(known.url)).text()).toBe('true');
   });
 
@@ -99,6 +105,20 @@ describe('backends over https', () => {
     const port = await secureBackend({ requestCert: true, rejectUnauthorized: true, ca: cert });
     const healthCheck = { path: '/healthz', intervalMs: 20, unhealthyIntervalMs: 20 };
     const { proxy } = await gatewayTo(`https://localhost:${port}`, { tls, healthCheck });
+    await eventually('there is a verdict', () => proxy.status()[0]?.health === verdict);
+  });
+
+  test.each<[string, string | undefined, string]>([
+    ['the name of the option', 'api.test', 'healthy'],
+    ['the name of the option, which it lacks', 'other.test', 'unhealthy'],
+    ['the address in the URL', undefined, 'healthy'],
+  ])('health checks over HTTP/2 check the certificate for %s', async (_name, serverName, verdict) => {
+    const { url } = cleanup.add(await Http2Backend.start((stream) => respondWithStatus(stream, '0'), { secure: true }));
+    const { proxy } = await gatewayTo(url, {
+      protocol: 'http2',
+      tls: { ca: cert, ...(serverName && { serverName }) },
+      healthCheck: { path: '/healthz', intervalMs: 20, unhealthyIntervalMs: 20 },
+    });
     await eventually('there is a verdict', () => proxy.status()[0]?.health === verdict);
   });
 });

@@ -2,7 +2,8 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { Backend } from '../../lib/backends/backend.ts';
 import type { ProbeAnswer } from '../../lib/backends/health/health-check.ts';
 import { Circuit, circuitDefaults } from '../../lib/circuit-breaker/circuit.ts';
-import { healthProbe } from '../../lib/proxy/transport/health-probe.ts';
+import { connectionProbe, healthProbe } from '../../lib/proxy/transport/health-probe.ts';
+import { certificate } from '../support/certificate.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { Http2Backend, type OnStream, respondWithStatus, respondWithTrailers } from '../support/http2-backend.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
@@ -180,5 +181,28 @@ describe('a health check of gRPC', () => {
     const abort = new AbortController();
     expect(await http2Probe(url, abort)).toMatchObject({ message: 'late' });
     await eventually('the connection is closed', () => sessions[0]?.destroyed);
+  });
+});
+
+describe('an attempt to connect to a backend over HTTP/2 and TLS', () => {
+  const ca = certificate.cert;
+
+  test.each([
+    ['succeeds', { ca }, 'http2' as const, undefined],
+    ['fails without its authority', {}, 'http2' as const, 'tls_certificate_error'],
+    ['fails for another name', { ca, serverName: 'other.test' }, 'http2' as const, 'tls_certificate_error'],
+    ['fails over HTTP/1.1', { ca }, 'http1' as const, 'tls_protocol_error'],
+  ])('%s', async (_name, tls, protocol, cause) => {
+    const { url } = cleanup.add(await Http2Backend.start(() => {}, { secure: true }));
+    expect(await connectionProbe(tls, 30_000, protocol)(backendAt(url))).toBe(cause);
+  });
+
+  test('fails when its time is over', async () => {
+    const { url } = await recorder(() => {});
+    const start = performance.now();
+    const attempt = connectionProbe({ ca }, 100, 'http2')(backendAt(url.replace('http:', 'https:')));
+    expect(await attempt).toBe('connection_timeout');
+    // undici's own limit is 10 s.
+    expect(performance.now() - start).toBeLessThan(9_000);
   });
 });

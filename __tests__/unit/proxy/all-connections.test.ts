@@ -101,7 +101,10 @@ test.each([true, false])(
   },
 );
 
-test('closing them ends connections that are free, long before these time out', async () => {
+test.each<[string, (connections: AllConnections, to: Destination) => Promise<unknown>]>([
+  ['closing them', (connections) => connections.close()],
+  ['another keepAlive', (connections, to) => ask(connections, { ...to, keepAlive: false })],
+])('%s ends connections that are free, long before these time out', async (_what, act) => {
   // No timer of undici fires.
   jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'clearImmediate', 'queueMicrotask', 'performance'] });
   cleanup.add({ close: () => jest.useRealTimers() });
@@ -111,8 +114,24 @@ test('closing them ends connections that are free, long before these time out', 
   });
   server.keepAliveTimeout = 0;
   const { url } = cleanup.add(await listen(() => {}, server));
-  const connections = new AllConnections({ connectTimeoutMs: 1_000 });
-  expect(await ask(connections, { identity: url, origin: url })).toBe(200);
-  await connections.close();
-  expect(await Promise.all(ended)).toHaveLength(1);
+  const connections = cleanup.add(new AllConnections({ connectTimeoutMs: 1_000 }));
+  const to = { identity: url, origin: url };
+  expect(await ask(connections, to)).toBe(200);
+  await act(connections, to);
+  await Promise.all(ended);
+});
+
+test('close() waits for the requests to backends that have left', async () => {
+  const held: ServerResponse[] = [];
+  const { url: origin } = cleanup.add(await listen((_req, res) => void held.push(res)));
+  const connections = cleanup.add(new AllConnections({ connectTimeoutMs: 1_000 }));
+  const order: unknown[] = [];
+  const response = ask(connections, { identity: 'a', origin }).then((status) => order.push(status));
+  await eventually('the request arrives', () => held.length === 1);
+  connections.remove('a');
+  const closing = connections.close().then(() => order.push('closed'));
+  await new Promise((resolve) => setImmediate(resolve));
+  held[0]?.end();
+  await Promise.all([response, closing]);
+  expect(order).toEqual([200, 'closed']);
 });

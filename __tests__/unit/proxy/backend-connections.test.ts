@@ -114,6 +114,15 @@ describe('the connections to a backend', () => {
     expect(await Promise.all([kept, next])).toEqual([200, 200]);
   });
 
+  test('are not idle while a request is in progress, however long it takes', async () => {
+    const held = ask();
+    await arrived(1);
+    jest.setSystemTime(Date.now() + 60_000);
+    expect(connections.isIdle).toBe(false);
+    answerAll();
+    expect([await held, connections.isIdle]).toEqual([200, false]);
+  });
+
   test('close when their requests have ended', async () => {
     const last = ask();
     await arrived(1);

@@ -93,6 +93,8 @@ test.each<[string, FailureCause]>([
   ['ERR_INVALID_CHAR', 'http_protocol_error'],
   ['ERR_HTTP_INVALID_HEADER_VALUE', 'http_protocol_error'],
   ['ERR_INVALID_HTTP_TOKEN', 'http_protocol_error'],
+  ['ERR_EXPRESSWAY_PROTOCOL', 'http_protocol_error'],
+  ['ERR_HTTP2_ERROR', 'http_protocol_error'],
   ['HPE_INVALID_CONSTANT', 'http_protocol_error'],
   ['EPROTO', 'tls_protocol_error'],
   ['ERR_SSL_WRONG_VERSION_NUMBER', 'tls_protocol_error'],
@@ -110,4 +112,13 @@ test.each<[string, FailureCause]>([
   expect(failureCause(error, false)).toBe(cause);
   const isSilence = cause === 'connection_read_timeout';
   expect(failureCause(error, true)).toBe(isSilence ? cause : 'http_response_incomplete');
+});
+
+test.each<[string, object, FailureCause]>([
+  ['of its parser, in a version without codes', { name: 'HTTPParserError' }, 'http_protocol_error'],
+  ['for a 100 that no request asked for', { code: 'UND_ERR_SOCKET', message: 'bad response' }, 'http_protocol_error'],
+  ['for a 101 that no request asked for', { code: 'UND_ERR_SOCKET', message: 'bad upgrade' }, 'http_protocol_error'],
+  ['for another end', { code: 'UND_ERR_SOCKET', message: 'other side closed' }, 'connection_terminated'],
+])('an error of undici %s has its cause', (_what, facts, cause) => {
+  expect(failureCause(Object.assign(new Error('x'), facts), false)).toBe(cause);
 });
