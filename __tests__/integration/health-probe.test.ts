@@ -130,13 +130,14 @@ test('a health check over HTTP/2 reads at most 64 KiB of endless content', async
 test('a health check over HTTP/2 sends the headers of the option', async () => {
   let seen: object | undefined;
   const { url } = cleanup.add(
-    await Http2Backend.start((stream, { ':authority': authority, 'x-check': check }) => {
-      seen = { authority, check };
+    await Http2Backend.start((stream, { ':authority': authority, 'x-check': check, 'content-type': type }) => {
+      seen = { authority, check, type };
       respondWithStatus(stream, '0');
     }),
   );
   await http2Probe(url, undefined, '/healthz', { Host: 'users.internal', 'X-Check': 'yes' });
-  expect(seen).toEqual({ authority: 'users.internal', check: 'yes' });
+  // A check that is no call of gRPC has no content, and says so.
+  expect(seen).toEqual({ authority: 'users.internal', check: 'yes', type: undefined });
 });
 
 describe('a health check of gRPC', () => {

@@ -90,3 +90,32 @@ test('a request that is aborted at the head of its response: no call follows, th
   const lost = () => new Promise<number>((resolve) => ask(connections, { onResponseError: () => resolve(opened) }));
   expect([await lost(), await lost()]).toEqual([1, 2]);
 });
+
+test.each<[string, (connections: Http2Connections) => Promise<void>]>([
+  ['closed', (connections) => connections.close()],
+  ['destroyed', (connections) => connections.destroy(new Error('removed'))],
+])('%s connections take no request', async (_how, end) => {
+  let opened = 0;
+  const connections = connectionsTo('http://a', () => {
+    opened += 1;
+  });
+  await end(connections);
+  const errors: unknown[] = [];
+  ask(connections, { onResponseError: (_controller, reason) => errors.push(reason) });
+  expect([errors, opened]).toEqual([[expect.objectContaining({ code: 'UND_ERR_CLOSED' })], 0]);
+});
+
+test('a connection that opens after its backend was cut is closed at once', async () => {
+  let opened: ((error: null, socket: Socket) => void) | undefined;
+  const connections = connectionsTo('http://a', (_target, callback) => {
+    opened = callback;
+  });
+  const errors: unknown[] = [];
+  ask(connections, { onResponseError: (_controller, reason) => errors.push(reason) });
+  const removed = new Error('removed');
+  await connections.destroy(removed);
+  expect(errors).toEqual([removed]);
+  const [near] = duplexPair();
+  opened?.(null, Object.assign(near, { bytesRead: 0 }) as unknown as Socket);
+  expect(near.destroyed).toBe(true);
+});
