@@ -82,6 +82,19 @@ describe.each([false, true])('backends over HTTP/2, with TLS: %s', (secure) => {
 });
 
 describe('heads', () => {
+  test('lines of one name are joined, and a call of gRPC asks for trailers', async () => {
+    const { url } = await backend(echo);
+    const gateway = cleanup.add(await proxyGateway({ backends: [url], protocol: 'http2' }));
+    const lines = ['X-One: 1', 'x-one: 2', 'Cookie: a=1', 'Cookie: b=2', 'Content-Type: application/grpc'];
+    const asked = request(gateway.url, {
+      method: 'POST',
+      headers: ['Host: a', 'Content-Length: 0', ...lines].flatMap((line) => line.split(': ')),
+    });
+    const [response] = (await once(asked.end(), 'response')) as [IncomingMessage];
+    const { headers } = JSON.parse(await text(response));
+    expect(headers).toMatchObject({ 'x-one': '1, 2', cookie: 'a=1; b=2', te: 'trailers' });
+  });
+
   test.each(['HEAD', 'GET'])('responses without content to %s', async (method) => {
     const { url } = await backend((stream, { ':path': path }) => {
       const status = path === '/304' ? 304 : 204;
@@ -215,6 +228,35 @@ describe('content and trailers', () => {
     const response = responseTo(stream);
     stream.resume();
     expect((await response).content.length).toBe(64 * MIB);
+  });
+
+  test('a backend that reads slowly pauses the client, and gets all of the upload', async () => {
+    let held: ServerHttp2Stream | undefined;
+    const { url } = await backend((stream) => {
+      held = stream;
+    });
+    const { client } = await pair([url]);
+    const stream = client.open(POST, false);
+    let sent = 0;
+    const more = (): void => {
+      while (sent < 64 * MIB) {
+        sent += 65_536;
+        if (!stream.write(Buffer.alloc(65_536))) {
+          stream.once('drain', more);
+          return;
+        }
+      }
+      stream.end();
+    };
+    more();
+    expect(await standsStill('the client stops sending', () => sent)).toBeLessThan(16 * MIB);
+    let received = 0;
+    held?.on('data', (chunk: Buffer) => {
+      received += chunk.length;
+    });
+    held?.on('end', () => respondWithTrailers(held as ServerHttp2Stream, 'all'));
+    const { content } = await responseTo(stream);
+    expect([String(content), received]).toEqual(['all', 64 * MIB]);
   });
 
   test('64 MiB pass up and down at the same time', async () => {
