@@ -277,8 +277,10 @@ describe('content and trailers', () => {
   });
 
   test('a response may begin, and end, before the request has ended', async () => {
+    let ended: ServerHttp2Stream | undefined;
     const { url } = await backend((stream, { ':path': path }) => {
       if (path === '/early') {
+        ended = stream.resume();
         respondWithTrailers(stream, 'early');
         return;
       }
@@ -298,6 +300,9 @@ describe('content and trailers', () => {
     early.write('more is to come');
     const { content, trailers } = await responseTo(early);
     expect([String(content), trailers?.['grpc-status']]).toEqual(['early', '0']);
+    // The rest of the request is not sent, and the stream takes no place on the connection.
+    await eventually('the stream is over', () => ended?.closed);
+    expect(ended?.rstCode).toBe(constants.NGHTTP2_CANCEL);
   });
 
   test.each([
@@ -405,6 +410,22 @@ describe('exchanges that end early', () => {
     expect([String(content), trailers?.['grpc-status'], rstCode]).toEqual(['a part', '14', 0]);
     expect(trailers?.['grpc-message']).toBe('The backend sent no valid response');
     expect(gateway.proxy.status()[0]).toMatchObject({ circuit: 'open', inFlight: 0 });
+  });
+
+  test.each([
+    ['of a kept connection says nothing about the backend', 1, 'closed'],
+    ['of a new connection counts against the backend', 0, 'open'],
+  ])('the end %s', async (_what, before, circuit) => {
+    let served = 0;
+    const { url } = await backend((stream) => {
+      served += 1;
+      if (served === before + 1) stream.session?.destroy();
+      else say('a')(stream, {});
+    });
+    const { gateway, client } = await pair([url], { circuit: { consecutiveFailures: 1 }, retry: { attempts: 0 } });
+    for (let i = 0; i < before; i += 1) expect((await client.request()).status).toBe(200);
+    await client.request();
+    expect(gateway.proxy.status()[0]?.circuit).toBe(circuit);
   });
 
   test('such a part of a message does not look whole to a client that gets no trailers', async () => {

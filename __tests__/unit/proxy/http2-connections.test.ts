@@ -119,3 +119,35 @@ test('a connection that opens after its backend was cut is closed at once', asyn
   opened?.(null, Object.assign(near, { bytesRead: 0 }) as unknown as Socket);
   expect(near.destroyed).toBe(true);
 });
+
+test('a request that is aborted before it is sent does not reach the backend', async () => {
+  const backend = cleanup.add(await Http2Backend.start((stream) => stream.respond({}, { endStream: true })));
+  const connections = connectionsTo(backend.url);
+  const errors: string[] = [];
+  ask(connections, {
+    onRequestStart: (controller: Dispatcher.DispatchController) => controller.abort(new Error('not wanted')),
+    onResponseError: (_controller, { message }) => errors.push(message),
+  });
+  await new Promise<void>((resolve) => ask(connections, { onResponseEnd: () => resolve() }));
+  expect([errors, backend.requests]).toEqual([['not wanted'], 1]);
+  await connections.close();
+});
+
+test.each(['onResponseStart', 'onResponseData'] as const)('an error of %s ends the request with it', async (name) => {
+  const { url } = cleanup.add(
+    await Http2Backend.start((stream) => {
+      stream.respond({ ':status': 200 });
+      stream.write('some');
+    }),
+  );
+  const error = new Error('cannot be passed on');
+  const fail = () => {
+    throw error;
+  };
+  const connections = connectionsTo(url);
+  const seen = new Promise((resolve) => {
+    ask(connections, { [name]: fail, onResponseError: (_controller, reason) => resolve(reason) });
+  });
+  expect(await seen).toBe(error);
+  await connections.close();
+});

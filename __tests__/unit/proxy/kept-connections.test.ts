@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { KeptConnections } from '../../../lib/proxy/transport/kept-connections.ts';
+import { isClosedByPeer, KeptConnections } from '../../../lib/proxy/transport/kept-connections.ts';
 import { mockDateOnly } from '../../support/mock-time.ts';
 
 const START = 1_800_000_000_000;
@@ -152,4 +152,14 @@ describe('one that stays open for much longer than the estimate', () => {
     free('oldest').freeSince = Date.now() - 300;
     expect(allowed()).toBe(50);
   });
+});
+
+test.each([
+  ['ECONNRESET', 'read ECONNRESET', true],
+  ['UND_ERR_SOCKET', 'other side closed', true],
+  // undici closes it, because of bytes without a request.
+  ['UND_ERR_SOCKET', 'bad response', false],
+  ['UND_ERR_INFO', 'socket idle timeout', false],
+])('an end with %s, %s, comes from the backend: %s', (code, message, expected) => {
+  expect(isClosedByPeer(Object.assign(new Error(message), { code }))).toBe(expected);
 });
