@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { expect, test } from '@jest/globals';
-import { BoundConnections } from '../../../lib/proxy/transport/bound-connections.ts';
+import { asksForConnection, BoundConnections } from '../../../lib/proxy/transport/bound-connections.ts';
 
 class Fake {
   isDropped = false;
@@ -51,4 +51,15 @@ test('the backend that a client authenticated at last is the one that counts', (
   bound.bind(client, 'b', new Fake());
   bound.bind(client, 'a', first);
   expect(bound.backendOf(client)).toBe('a');
+});
+
+test.each<[string | string[], boolean]>([
+  ['Negotiate', true],
+  ['Basic realm="a", ntlm', true],
+  ['NTLMv9', false],
+  ['Basic realm="NTLM"', false],
+  [['Basic realm="a"', 'Negotiate'], true],
+  [['Basic realm="a"', 'Digest realm="a"'], false],
+])('WWW-Authenticate: %j asks to authenticate the connection: %j', (challenge, expected) => {
+  expect(asksForConnection(challenge)).toBe(expected);
 });
