@@ -132,11 +132,18 @@ test.each(PATHS)('a header that cannot be sent is an error of the app, %s', asyn
   expect(backend.requests).toEqual([]);
 });
 
-test.each(['http://user@host/', 'http:///a', 'ftp://host/', 'a'])(
-  'a req.url that cannot be forwarded gets 400 when a middleware made it: %s',
-  async (url) => {
+describe.each(PATHS)('a req.url that a middleware made and that cannot be forwarded, %s', (_name, options) => {
+  test.each([
+    'http://user@host/',
+    'http:///a',
+    'http://host:99999/a',
+    'http://host\\a',
+    'http://host%2fa/b',
+    'ftp://host/',
+    'a',
+  ])('gets 400: %s', async (url) => {
     const backend = cleanup.add(await RecorderBackend.start());
-    const gateway = await proxyGateway({ backends: [backend.url] }, (app) => {
+    const gateway = await proxyGateway({ backends: [backend.url], ...options }, (app) => {
       app.use((req, _res, next) => {
         req.url = url;
         next();
@@ -144,8 +151,8 @@ test.each(['http://user@host/', 'http:///a', 'ftp://host/', 'a'])(
     });
     const response = await fetch(cleanup.add(gateway).url);
     expect([response.status, backend.requests]).toEqual([400, []]);
-  },
-);
+  });
+});
 
 test('an upgrade request causes a warning only where no upgradeHandler() serves it', async () => {
   const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});

@@ -185,7 +185,7 @@ function questionHeaders(exchange: Exchange, chosen: readonly string[] | undefin
   return headers;
 }
 
-/** `X-Forwarded-*` says who the client is, so `Forwarded` does not. */
+/** `Forwarded` is among them, because `X-Forwarded-*` says who the client is. */
 const NOT_BELIEVED: ReadonlySet<string> = new Set(UNPROVEN);
 
 /**

@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Filter, Options as HpmOptions } from 'http-proxy-middleware';
-import { isAuthority } from '../core/authority.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
 import { type AppRequest, type Middleware, type Next, notPromise } from '../core/http.ts';
@@ -8,6 +7,7 @@ import { handlerError } from '../core/outcome.ts';
 import { cut, reject } from '../core/reject.ts';
 import { named, thrownBy } from '../core/thrown-by.ts';
 import { warnOfOpenPrefixes } from './request/path-filter.ts';
+import { absoluteForm } from './request/request-head.ts';
 import { warnOfListener } from './response/contain-throws.ts';
 
 /** As in http-proxy-middleware. A function may also be written for the `Request` of Express. */
@@ -151,12 +151,12 @@ function paused(req: IncomingMessage, next: Next): Next {
 export function toOriginForm(req: IncomingMessage, next: Next): Next {
   const { url = '', headers } = req;
   if (url.startsWith('/')) return next;
-  const [, authority, rest = ''] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url) ?? [];
+  const absolute = absoluteForm(url);
   // The proxy rejects any other target.
-  if (authority === undefined || !isAuthority(authority)) return next;
+  if (absolute === undefined) return next;
   const { host } = headers;
-  req.url = rest.startsWith('/') ? rest : `/${rest}`;
-  headers.host = authority;
+  req.url = absolute.path;
+  headers.host = absolute.host;
   return (error) => {
     req.url = url;
     if (host === undefined) delete headers.host;

@@ -1,3 +1,4 @@
+import { isAuthority } from '../../core/authority.ts';
 import { GatewayError } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { HeaderNames, identityHeaders } from '../../core/header-names.ts';
@@ -91,12 +92,13 @@ export function requestHead(
  * (RFC 9112 §3.2.2). The target never decides on the backend.
  */
 function targetOf(url: string, hostField: string | undefined): { path: string; host: string | undefined } | undefined {
-  if (url.startsWith('/')) return { path: url, host: hostField };
-  const absolute = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url);
-  if (absolute === null) return undefined;
-  const [, authority = '', rest = ''] = absolute;
-  if (authority === '' || authority.includes('@')) return undefined;
-  return { path: rest.startsWith('/') ? rest : `/${rest}`, host: authority };
+  return url.startsWith('/') ? { path: url, host: hostField } : absoluteForm(url);
+}
+
+/** The parts of a target in absolute form (RFC 9112 §3.2.2); `undefined` for any other target, and for one without a valid authority. */
+export function absoluteForm(url: string): { readonly path: string; readonly host: string } | undefined {
+  const [, host = '', rest = ''] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url) ?? [];
+  return isAuthority(host) ? { path: rest.startsWith('/') ? rest : `/${rest}`, host } : undefined;
 }
 
 /** The error for a head that undici rejects. A middleware is the cause, because Node's parser has checked what the client sent. */
