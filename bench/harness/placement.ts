@@ -31,6 +31,13 @@ export function planPlacement(): Placement {
   };
 }
 
+/** Moves this process, with all of its threads. */
+export function moveTo(cpus: Cpus): void {
+  if (cpus === undefined) return;
+  const { status, stderr } = spawnSync('taskset', ['--all-tasks', '--cpu-list', '--pid', cpus, String(process.pid)]);
+  if (status !== 0) throw new Error(`taskset did not move the bench: ${stderr}`);
+}
+
 function unpinned(count: number, description: string): Placement {
   return { gateway: undefined, load: undefined, loadCpuCount: Math.max(1, count - 1), description };
 }

@@ -22,6 +22,8 @@ export interface OverloadRow {
   readonly title: string;
   /** In order; the same load several times if there were several processes or rounds. */
   readonly points: OverloadPoint[];
+  /** The capacity once more, after the last load of each process. Where it differs much, the machine has changed its speed. */
+  readonly capacityAfter: number[];
   failure: string | undefined;
 }
 
@@ -83,7 +85,10 @@ function linesOf({ name, points }: OverloadRow): Line[] {
 export function overloadText(rows: readonly OverloadRow[], facts: RunFacts): string {
   const { seconds, processes } = facts.flags;
   const each = processes === 1 ? '' : `; ${processes} processes each: median (least–most)`;
-  const capacities = ({ points }: OverloadRow) => [...new Set(points.map(({ capacity }) => capacity))].join(', ');
+  const capacities = ({ points, capacityAfter }: OverloadRow) =>
+    [...new Set(points.map(({ capacity }) => capacity))]
+      .map((before, index) => `${before} (afterwards ${capacityAfter[index] ?? '–'})`)
+      .join(', ');
   return [
     ...headLines(facts, `overload: ${seconds} s each; latency from when a request was due${each}`),
     '',

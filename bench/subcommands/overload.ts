@@ -1,6 +1,7 @@
 import type { BackendsReady } from '../backends/backend-process.ts';
 import type { Flags } from '../flags.ts';
 import type { Child } from '../harness/child.ts';
+import { moveTo } from '../harness/placement.ts';
 import type { RunningTarget, Target } from '../harness/target.ts';
 import { inTempFolder } from '../harness/temp-folder.ts';
 import { HealthProbe } from '../load/health-probe.ts';
@@ -32,6 +33,8 @@ const OPENING_SECONDS = 25;
 /** For the capacity: all of them are busy all the time, and before that until all code is compiled. Otherwise twice the capacity would be less. */
 const BUSY_CONNECTIONS = 500;
 const SATURATION_SECONDS = { warmupSeconds: 8, seconds: 4 };
+/** Once more in the end, when all code is compiled: if the capacity is another one, the machine has changed its speed meanwhile. */
+const AGAIN_SECONDS = { warmupSeconds: 1, seconds: 3 };
 const SMOKE_SATURATION_SECONDS = { warmupSeconds: 0.5, seconds: 0.5 };
 /** For how long the load is light after each overload, to see when all is well again. */
 const RECOVERY_SECONDS = 3;
@@ -52,6 +55,8 @@ export const overload: Subcommand = {
     const { flags, processes, placement, progress } = bench;
     if (flags.load !== 'raw') throw new Error('overload has a load of its own: --load does not apply');
     const { targets, missing } = chosenOf('overload', TARGETS, flags.only);
+    // It asks for health. The load never sleeps, so the system would move this process to the gateway's core.
+    moveTo(placement.load);
     const facts = runFacts('overload', flags, placement);
     tellFacts(facts, progress);
     const script = new URL('../load/open-process.ts', import.meta.url);
@@ -60,7 +65,13 @@ export const overload: Subcommand = {
     const rows = await inTempFolder(async (folder) => {
       const measured: OverloadRow[] = [];
       for (const target of targets) {
-        const row: OverloadRow = { name: target.name, title: target.title, points: [], failure: undefined };
+        const row: OverloadRow = {
+          name: target.name,
+          title: target.title,
+          points: [],
+          capacityAfter: [],
+          failure: undefined,
+        };
         measured.push(row);
         try {
           for (let count = 0; count < flags.processes; count += 1) {
@@ -95,7 +106,7 @@ export const overload: Subcommand = {
 async function measure(row: OverloadRow, running: RunningTarget, load: Child, bench: Bench): Promise<void> {
   const { flags, progress } = bench;
   const recoverySeconds = flags.smoke ? 0.5 : RECOVERY_SECONDS;
-  const capacity = await capacityOf(running, load, bench);
+  const capacity = await capacityOf(running, load, bench, SATURATION_SECONDS);
   progress(`${row.name}: ${capacity} req/s`);
   for (let round = 1; round <= flags.rounds; round += 1) {
     const plans = factorsOf(flags).map((factor) => ({ factor, isNewEach: false }));
@@ -131,10 +142,15 @@ async function measure(row: OverloadRow, running: RunningTarget, load: Child, be
       );
     }
   }
+  const after = await capacityOf(running, load, bench, AGAIN_SECONDS);
+  progress(`${row.name}: ${after} req/s afterwards`);
+  row.capacityAfter.push(after);
 }
 
-async function capacityOf({ port }: RunningTarget, load: Child, { flags }: Bench): Promise<number> {
-  const stretch = flags.smoke ? SMOKE_SATURATION_SECONDS : SATURATION_SECONDS;
+type Seconds = Pick<ClosedPlan, 'warmupSeconds' | 'seconds'>;
+
+async function capacityOf({ port }: RunningTarget, load: Child, { flags }: Bench, seconds: Seconds): Promise<number> {
+  const stretch = flags.smoke ? SMOKE_SATURATION_SECONDS : seconds;
   const plan: ClosedPlan = { port, connections: flags.smoke ? flags.connections : BUSY_CONNECTIONS, ...stretch };
   const atMostMs = (stretch.warmupSeconds + stretch.seconds + OPENING_SECONDS) * 1_000;
   return Math.round(await load.ask<number>('saturate', plan, atMostMs));
