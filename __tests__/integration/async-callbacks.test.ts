@@ -60,6 +60,10 @@ async function gateway({ proxy: own, breaker, limiter, seen, bounds, log }: Give
   return { url, proxy, route };
 }
 
+const throwing = (): never => {
+  throw new Error('thrown');
+};
+
 type Make = (given: () => Promise<unknown>) => Given;
 
 /** What becomes of a request when the function is async. */
@@ -77,17 +81,9 @@ const FUNCTIONS: Record<string, readonly [make: Make, response: string]> = {
   'the stream of the access log': [(write) => ({ log: { write } }), '200 backend'],
   'the logger of the access log': [(info) => ({ log: { info } }), '200 backend'],
   isUncapped: [(isUncapped) => ({ bounds: { isUncapped } }), '200 backend'],
-  'key of a limiter, beside a cost that throws': [
-    (key) => ({
-      limiter: {
-        key,
-        cost() {
-          throw new Error('the cost');
-        },
-      },
-    }),
-    '500 no code',
-  ],
+  'key of a limiter, beside a cost that throws': [(key) => ({ limiter: { key, cost: throwing } }), '500 no code'],
+  'key of a limiter, beside a limit that throws': [(key) => ({ limiter: { key, limit: throwing } }), '500 no code'],
+  'limit of a limiter, beside a cost that throws': [(limit) => ({ limiter: { limit, cost: throwing } }), '500 no code'],
 };
 
 describe.each(Object.entries(FUNCTIONS))('%s that is async', (name, [make, response]) => {

@@ -20,7 +20,7 @@ export class AddressList {
 
   /** @param text As a connection or a trusted proxy gives it. A text that is no address is in no list. */
   has(text: string): boolean {
-    const address = isIP(text) === 0 ? withoutPort(text) : text;
+    const address = withoutPort(text);
     const version = isIP(address);
     return version !== 0 && this.#list.check(address, version === 4 ? 'ipv4' : 'ipv6');
   }

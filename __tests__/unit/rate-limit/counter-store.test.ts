@@ -21,16 +21,17 @@ const claim = { key: 'k', cost: 2, limit: undefined };
 const debt = { key: 'k', limit: undefined, owed: [{ units: 3, older: 1, restMs: 1_000, least: 0 }] };
 
 test('requests of one turn go in one message, and each gets its own reply', async () => {
-  const { store, asked } = storeOf(() => [TRIP, { ...TRIP, other: true }, null, null, null, null]);
+  const { store, asked } = storeOf(() => [TRIP, { ...TRIP, other: true }, ...Array(5).fill(null)]);
   const answers = await Promise.all([
     store.take(claim, 1, 5),
     store.take({ ...claim, limit: 7 }, 0, 0),
     store.charge(debt),
     store.charge({ ...debt, limit: 7 }),
     store.charge({ ...debt, owed: [{ units: 0, older: 0, restMs: 1_000, least: 0, over: 4 }] }),
+    store.charge({ ...debt, owed: [...debt.owed, { units: 0, older: 0, restMs: 1_000, least: 0, over: 4 }] }),
     store.reset('k'),
   ]);
-  expect(answers).toEqual([TRIP, { ...TRIP, other: true }, undefined, undefined, undefined, undefined]);
+  expect(answers).toEqual([TRIP, { ...TRIP, other: true }, ...Array(5).fill(undefined)]);
   expect(asked).toEqual([
     {
       limiter: LIMITER,
@@ -40,6 +41,7 @@ test('requests of one turn go in one message, and each gets its own reply', asyn
         ['charge', 'k', null, [3]],
         ['charge', 'k', 7, [3]],
         ['charge', 'k', null, [0], [4]],
+        ['charge', 'k', null, [3, 0], [0, 4]],
         ['reset', 'k'],
       ],
     },

@@ -63,6 +63,15 @@ describe.each(ALGORITHMS)('debts, with %s', (_name, algorithm) => {
     expect(await told(debts)).toEqual([]);
   });
 
+  test('counts as made now when the clock was set back', async () => {
+    const debts = debtsOf();
+    add(debts, 4);
+    const [expected] = await told(debts);
+    add(debts, 4);
+    jest.setSystemTime(START - 3_600_000);
+    expect(await told(debts)).toEqual([expected]);
+  });
+
   test('fades as spent hits do', async () => {
     const debts = debtsOf();
     add(debts, 6);
@@ -249,10 +258,11 @@ test('of a sliding window, the store also gets the hits of the window before, wi
     debts.add({ ...claim, cost: first }, START);
     // Three quarters of the window before still count.
     jest.setSystemTime(START + WINDOW_MS + WINDOW_MS / 4);
-    debts.add({ ...claim, cost: second }, Date.now());
+    if (second > 0) debts.add({ ...claim, cost: second }, Date.now());
     const [debt] = await told(debts);
     return debt?.owed[0];
   };
+  expect(await spend(0, 4, 0)).toEqual({ units: 2, older: 2, least: 0, restMs: 45_000 });
   expect(await spend(0, 4, 2)).toEqual({ units: 4, older: 2, least: 0, restMs: 45_000 });
   expect(await spend(3, 4, 2)).toEqual({ units: 5, older: 3, least: 0, restMs: 45_000 });
 });

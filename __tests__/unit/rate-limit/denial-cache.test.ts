@@ -63,6 +63,12 @@ test('a denial is one of this client, cost and limit only: a cheaper claim may p
   expect(cache.find(claim({ key: 'other', cost: 5 }), START)).toBeUndefined();
 });
 
+test('denials of several costs hold beside each other', () => {
+  for (const cost of [1, 2, 3]) learn(claim({ cost }), denied(1_000 * cost));
+  expect([1, 2, 3].map((cost) => cache.find(claim({ cost }), START)?.retryAfterMs)).toEqual([1_000, 2_000, 3_000]);
+  expect(cache.sinceMs(claim({ cost: 2 }), START)).toBe(0);
+});
+
 test('a claim that took the rest knows the decision of the next claim of 1', () => {
   const quotaStates = [
     { remaining: 0, resetMs: 700 },

@@ -41,10 +41,12 @@ afterEach(() => {
 
 const WINDOWS = [quota(7, 1_000)];
 const SEVERAL = [quota(7, 1_000), quota(20, 60_000)];
+/** When the first one is used up, one is left of the second. */
+const NEARLY_EQUAL = [quota(7, 1_000), quota(8, 60_000)];
 
 describe.each(rateLimitAlgorithms)('%s', (algorithm) => {
   // Fixed windows know one quota only.
-  const all = ALGORITHMS[algorithm].countsRefused ? [WINDOWS] : [WINDOWS, SEVERAL];
+  const all = ALGORITHMS[algorithm].countsRefused ? [WINDOWS] : [WINDOWS, SEVERAL, NEARLY_EQUAL];
 
   test.each(all.flatMap((quotas) => [1, 2, 6, 7, 8, 30].map((count) => [quotas, count] as const)))(
     '%j: a group of claims gets the same decisions as single claims: %d at once',
@@ -81,6 +83,8 @@ test('claims of one turn are two questions for each client and limit; other cost
   const claims = [
     ...Array.from({ length: 10 }, () => claim()),
     ...Array.from({ length: 5 }, () => claim({ key: 'other' })),
+    ...Array.from({ length: 3 }, () => claim({ limit: 3 })),
+    ...Array.from({ length: 3 }, () => claim({ limit: 4 })),
     claim({ cost: 2 }),
     claim({ cost: 2 }),
     claim({ cost: 0 }),
@@ -89,7 +93,7 @@ test('claims of one turn are two questions for each client and limit; other cost
   await jest.advanceTimersByTimeAsync(5);
   await decisions;
   expect(asked).toHaveLength(1);
-  expect(asked[0]?.all).toHaveLength(2 + 2 + 3);
+  expect(asked[0]?.all).toHaveLength(2 + 2 + 2 + 2 + 3);
 });
 
 test('a question that fails fails for its whole group, and the next turn asks anew', async () => {

@@ -95,6 +95,13 @@ test('is due often at first, so that gateways that start together know of each o
   expect(due - before).toBeLessThanOrEqual(4);
 });
 
+test('is due as ever when the clock is set back while it is due often', () => {
+  beats.hurry();
+  jest.setSystemTime(Date.now() - 3_600_000);
+  jest.advanceTimersByTime(20_000);
+  expect(due).toBeLessThanOrEqual(10);
+});
+
 test('says how many are there, of how many there were', async () => {
   reply = [1, 4];
   expect(await beats.beat()).toEqual({ gateways: 4, present: 4 });

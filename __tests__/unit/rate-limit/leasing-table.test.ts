@@ -72,6 +72,7 @@ test('a lease is for one limit; while it is held, another limit gets no lease', 
   table.add(claim({ limit: 100 }), grant(1), START, table.era);
   expect(table.spend(claim({ limit: 10 }), START)).toBeUndefined();
   expect([table.fits(claim({ limit: 10 }), START), table.wish(claim({ limit: 10 }), START)]).toEqual([false, 0]);
+  expect(table.fits(claim({ limit: 100 }), START)).toBe(true);
   expect([
     table.isNew(claim({ limit: 10 })),
     table.isNew(claim({ limit: 100 })),
@@ -101,9 +102,16 @@ test('wishes grow while everything is used up, and shrink to the used part', () 
   expect(table.wish(claim(), START + 1_000)).toBe(6);
 });
 
+test('a wish grows for a claim that costs more than what is left', () => {
+  const table = new LeaseTable(() => undefined);
+  table.add(claim(), grant(4), START, table.era);
+  table.spend(claim(), START);
+  expect(table.wish(claim({ cost: 5 }), START)).toBe(19);
+});
+
 test('a wish is no more than the client will use at its pace until the window is over', () => {
   const table = new LeaseTable(() => undefined);
-  table.add(claim(), grant(9), START, table.era);
+  table.add(claim(), grant(9, { restsMs: [60_000, 1_000] }), START, table.era);
   spendAll(table, START + 400);
   // 9 and the one that comes, in 500 of 1,000 ms.
   expect(table.wish(claim(), START + 500)).toBe(10);
@@ -132,6 +140,11 @@ describe('a charge before its units are due', () => {
   beforeEach(() => {
     table = new LeaseTable(() => undefined);
     table.add(claim(), grant(5, due), START, table.era);
+  });
+
+  test('of the old lease is not added to a new one', () => {
+    table.add(claim(), grant(3), START, table.era);
+    expect(spendAll(table, START)).toBe(1 + 3);
   });
 
   test('is spent as it comes, not a millisecond earlier, and an earlier hit learns when that is', () => {

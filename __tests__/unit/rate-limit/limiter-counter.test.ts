@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type {
   CountedLimiter,
@@ -77,7 +79,7 @@ describe('a limiter with leases from a counter', () => {
       while (!(meter.take(claim) instanceof Promise)) count++;
       return count;
     }
-    return { warm, atOnce };
+    return { meter, warm, atOnce };
   }
   const client: Claim = { key: 'a', cost: 1, limit: undefined };
 
@@ -85,6 +87,18 @@ describe('a limiter with leases from a counter', () => {
     const { warm, atOnce } = leasing({}, lease);
     expect((await warm(client)).ahead).toBe(0);
     expect(atOnce(client)).toBe(0);
+  });
+
+  test('tells clients what remains, one less for each request, whether the counter is asked or not', async () => {
+    const { meter } = leasing({}, true);
+    let questions = 0;
+    for (let left = 999; left > 900; left -= 1) {
+      const decision = meter.take(client);
+      if (decision instanceof Promise) questions += 1;
+      await jest.advanceTimersByTimeAsync(5);
+      expect((await decision).quotaStates[0]?.remaining).toBe(left);
+    }
+    expect(questions).toBeLessThan(20);
   });
 
   test('of a window decides at once within its grant, until the window is over', async () => {
@@ -205,6 +219,24 @@ describe('the counter', () => {
     ask(counter, take(), limiter({ name: 'other' }));
     // 9 of the window before still count.
     expect(ask(counter, take(2))?.decision.allowed).toBe(false);
+  });
+
+  test('forgets the counts of limits that have changed, once they have expired', () => {
+    setFlagsFromString('--expose-gc');
+    const collect: () => void = runInNewContext('gc');
+    const heap = () => {
+      collect();
+      return process.memoryUsage().heapUsed;
+    };
+    const counter = limiterCounter();
+    const limited = (limit: number) => limiter({ quotas: [{ limit, windowMs: 60_000, burst: limit }] });
+    const before = heap();
+    for (let limit = 10; limit < 1_010; limit += 1) ask(counter, take(), limited(limit));
+    const most = heap() - before;
+    // A count of the window before matters, too.
+    jest.setSystemTime(NOW + 120_001);
+    ask(counter, take(), limited(1_010));
+    expect(heap() - before).toBeLessThan(most / 5);
   });
 
   test('charges requests that passed without it, as far as they fit', () => {

@@ -22,10 +22,12 @@ test('returns once, for each client and limit, the hits that only this gateway a
   expect(overspending.add(claim, true)).toBe(true);
   expect(overspending.add({ ...claim, cost: 2 }, true)).toBe(false);
   overspending.add({ ...claim, limit: 5 }, true);
+  overspending.add({ ...claim, limit: 6 }, true);
   overspending.add({ ...claim, key: 'other' }, true);
   expect(told(overspending)).toEqual([
     ['k', undefined, 3],
     ['k', 5, 1],
+    ['k', 6, 1],
     ['other', undefined, 1],
   ]);
   expect(told(overspending)).toEqual([]);
@@ -37,7 +39,9 @@ test('a hit that was counted in vain makes up for one that was not counted, for 
   overspending.add(claim, false);
   overspending.add(claim, false);
   expect(told(overspending)).toEqual([]);
-  for (let i = 0; i < 3; i++) overspending.add(claim, true);
+  for (let i = 0; i < 2; i++) overspending.add(claim, true);
+  expect(told(overspending)).toEqual([]);
+  overspending.add(claim, true);
   expect(told(overspending)).toEqual([['k', undefined, 1]]);
   overspending.add(claim, false);
   jest.advanceTimersByTime(1_001);

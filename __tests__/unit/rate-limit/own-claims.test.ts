@@ -70,7 +70,9 @@ describe('the functions of an app', () => {
     [{ cost: () => -1 }, 'cost() must return an integer of at least 0, returned -1'],
     [{ cost: () => Number.MAX_SAFE_INTEGER + 1 }, 'cost() must return an integer of at least 0'],
   ])('%#: must not say what makes no sense', async (functions, message) => {
-    await expect((async () => ask(functions))()).rejects.toThrow(message);
+    const asked = (async () => ask(functions))();
+    await expect(asked).rejects.toThrow(message);
+    await expect(asked).rejects.toMatchObject({ code: 'ERR_EXPRESSWAY_CALLBACK' });
   });
 
   test.each<[Partial<ClaimFunctions>, boolean]>([

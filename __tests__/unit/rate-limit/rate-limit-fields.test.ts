@@ -143,6 +143,9 @@ describe('rateLimitFields()', () => {
       expect(tell(res, [[5, 6_000]])).toEqual([10, 5, 5]);
       expect(tell(res, [[6, 6_000]])).toEqual([10, 5, 5]);
       expect(tell(res, [[4, 4_000]])).toEqual([10, 4, 4]);
+      const other = response();
+      tell(other, [[29, 5_000]]);
+      expect(tell(other, [[14, 6_000]])).toEqual([10, 14, 6]);
     });
   });
 });

@@ -242,6 +242,37 @@ describe('rateLimitStore() by itself', () => {
     expect((await store.get?.('k'))?.totalHits).toBe(2);
   });
 
+  test('tells its listeners and its user when Redis is lost and back; closed, requests are rejected with an error that says so', async () => {
+    jest.useFakeTimers();
+    const redis = new FakeRedisClient();
+    const store = open({ limit: 5 }, { redis, onStoreError: 'closed', name: 'login' });
+    const seen: unknown[] = [];
+    store.events.on('limiterModeChange', ({ limiter, from, to }) => seen.push([limiter, from, to, store.mode]));
+    expect(store.mode).toBe('redis');
+    redis.lose();
+    await expect(store.increment('k')).rejects.toMatchObject({
+      name: 'LimiterUnavailableError',
+      code: 'ERR_EXPRESSWAY_LIMITER_UNAVAILABLE',
+      status: 503,
+      headers: { 'Retry-After': '1', 'Cache-Control': 'no-store' },
+    });
+    expect(seen).toEqual([['login', 'redis', 'closed', 'closed']]);
+    store.close();
+  });
+
+  test('open, requests pass uncounted while Redis is away', async () => {
+    const redis = new FakeRedisClient();
+    const store = open({ limit: 5 }, { redis, onStoreError: 'open' });
+    redis.lose();
+    for (let request = 0; request < 9; request += 1)
+      expect(await store.increment('k')).toEqual({ totalHits: 1, resetTime: undefined });
+    store.close();
+  });
+
+  test('does not take hits back', async () => {
+    await expect(open({ limit: 5 }).decrement('k')).rejects.toMatchObject({ code: 'ERR_EXPRESSWAY_OPTIONS' });
+  });
+
   test('is shut down by express-rate-limit, and lets its client in Redis be', async () => {
     jest.useFakeTimers();
     const redis = new FakeRedisClient();

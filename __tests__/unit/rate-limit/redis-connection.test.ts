@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, jest, test } from '@jest/globals';
+import { ipRateLimit } from '../../../lib/rate-limit/ip-rate-limit.ts';
 import { type RedisClient, redisClientKind, redisClientProblem } from '../../../lib/rate-limit/redis/redis-client.ts';
 import { clusterSlot, connectionOf } from '../../../lib/rate-limit/redis/redis-connection.ts';
 import { FakeRedisClient } from './fake-redis-client.ts';
@@ -39,6 +40,15 @@ describe('a connection to a cluster', () => {
     for (const { client } of nodes) client.isReady = false;
     expect(connection.ready).toBe(false);
     await expect(connection.send(['SCRIPT', 'LOAD', 'x'], undefined)).rejects.toThrow('not connected');
+  });
+
+  test('is down until the client is ready, though nodes are', async () => {
+    const { client, connection, nodes, sendCommand } = fakeCluster();
+    Object.assign(client, { isReady: false });
+    expect(connection.ready).toBe(false);
+    for (const key of ['k', undefined]) await expect(connection.send(['DEL'], key)).rejects.toThrow('no connection');
+    for (const sent of [sendCommand, ...nodes.map((node) => node.client.sendCommand)])
+      expect(sent).not.toHaveBeenCalled();
   });
 
   test('loads scripts in one node that is up, the key’s if there is one, instead of all', async () => {
@@ -95,6 +105,27 @@ describe('a connection of ioredis', () => {
   });
 });
 
+const away = { isOpen: true, isReady: false, connect, sendCommand: ok() };
+const cluster = { ...away, masters: [], slots: [] };
+const sentinels = { ...away, getSentinelNode() {}, getMasterNode() {} };
+
+test.each<[string, object, string]>([
+  ['node-redis', away, 'error'],
+  ['a cluster', cluster, 'error'],
+  ['a cluster', cluster, 'node-error'],
+  ['Sentinels', sentinels, 'error'],
+  ['Sentinels', sentinels, 'client-error'],
+  ['ioredis', { status: 'connecting', connect, call: ok() }, 'error'],
+])('with %s (%j), a limiter tells the error of the event %s until it is closed', async (_client, parts, event) => {
+  const client = emitter(parts) as unknown as EventEmitter;
+  const limiter = ipRateLimit({ redis: client as unknown as RedisClient });
+  const error = new Error('WRONGPASS invalid username-password pair');
+  client.emit(event, error);
+  expect(limiter.storeError).toBe(error);
+  await limiter.close();
+  expect(client.listenerCount(event)).toBe(0);
+});
+
 test('clients are recognised by their methods', () => {
   expect(redisClientKind(new FakeRedisClient())).toBe('node-redis');
   expect(redisClientKind(fakeCluster().client)).toBe('node-redis-cluster');
@@ -116,6 +147,7 @@ test.each([
   ['rl:{user1000}.followers', 'user1000'],
   ['foo{bar}{zap}', 'bar'],
   ['foo{{bar}}zap', '{bar'],
+  ['}{bar}', 'bar'],
 ])('the slot of %j is that of %j', (key, tag) => {
   expect(clusterSlot(key)).toBe(clusterSlot(tag));
 });
@@ -169,6 +201,10 @@ describe('a client that is passed as an option', () => {
     [new URL('redis://one'), ': pass its href'],
     [{ createClient: nothing }, ': pass the result of createClient() of the package'],
     [{ host: 'one' }, ': these are settings: pass the client that createClient() makes from them'],
+    ...['url', 'port', 'path'].map((name): [object, string] => [
+      { [name]: 'x' },
+      ': these are settings: pass the client that createClient() makes from them',
+    ]),
     [{ socket: {} }, ': these are settings: pass the client that createClient() makes from them'],
   ])('%#: a value that is not a client gets a message with the next step', (value, hint) => {
     expect(redisClientProblem(value)).toMatch(/^must be a client .*, or a URL like redis:\/\/localhost:6379/);

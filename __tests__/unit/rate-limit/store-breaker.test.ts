@@ -154,6 +154,20 @@ describe('StoreBreaker', () => {
     expect(rule.skipping).toBe(false);
   });
 
+  test('ignores, after a recovery, the results of calls that began before it', () => {
+    const before = rule.era;
+    fail('silent');
+    const during = rule.era;
+    pauseMs();
+    expect(rule.trialSucceeded(during)).toBe(true);
+    for (let errors = 1; errors < ERRORS_IN_A_ROW; errors++) expect(fail('error')).toBe(false);
+    for (const era of [before, during]) {
+      expect(rule.succeeded(era)).toBe(false);
+      expect(fail('decisive', era)).toBe(false);
+    }
+    expect(fail('error')).toBe(true);
+  });
+
   test('ends a long pause at a late reply, but never the first second', () => {
     pausesOf(Array(4).fill('silent'));
     fail('silent');

@@ -138,8 +138,9 @@ export class Debts {
     return records.map((record, i) => {
       const quota = this.#quotaOf(limit, i);
       const had = known[i] as ClientRecord;
-      const restMs = Math.max(1, this.#algorithm.restMs(record, now, quota));
       const [units, older] = this.#spent(record, now, quota);
+      // The record is settled now, so this is the window of the present.
+      const restMs = this.#algorithm.restMs(record, now, quota);
       if (!this.#restores) {
         const [hadUnits, hadOlder] = this.#spent(had, now, quota);
         const more = Math.max(0, units - hadUnits);

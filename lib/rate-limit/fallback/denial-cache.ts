@@ -62,7 +62,7 @@ export class DenialCache {
   /** Learns from a reply of Redis. A hit that used up the rest of the limit also says how long the next hit of cost 1 has to wait. */
   learn(claim: Claim, { allowed, retryAfterMs, quotaStates }: Decision, era: number): void {
     if (era !== this.#era) return;
-    if (allowed || claim.limit !== undefined) this.#denials.delete(keyOf(claim, claim.cost));
+    this.#denials.delete(keyOf(claim, claim.cost));
     const cost = allowed ? 1 : claim.cost;
     const waitMs = allowed ? waitOfOneMs(quotaStates) : retryAfterMs;
     if (waitMs <= 0) return;

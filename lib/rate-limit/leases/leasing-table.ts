@@ -55,7 +55,7 @@ export class LeaseTable {
     return lease === undefined || lease.limit !== limit;
   }
 
-  /** Spends the cost of a claim from the lease, if it covers that. The decision has the state of Redis, without the lease. */
+  /** Spends the cost of a claim from the lease, if it covers that. The decision has the state of Redis; `told()` adds the lease. */
   spend(claim: Claim, now: number): Decision | undefined {
     const lease = this.#leases.get(claim.key);
     if (lease === undefined || lease.limit !== claim.limit) return undefined;
@@ -63,14 +63,13 @@ export class LeaseTable {
     if (held === 0 || claim.cost > held - duesOf(lease, now)) return undefined;
     lease.used = lease.units - held + claim.cost;
     lease.spentAt = now;
-    const { quotaStates, restsMs } = lease.grant;
     const elapsed = now - lease.askedAt;
     return {
       allowed: true,
       retryAfterMs: 0,
-      quotaStates: quotaStates.map(({ remaining, resetMs }, i) => ({
+      quotaStates: lease.grant.quotaStates.map(({ remaining, resetMs }) => ({
         remaining,
-        resetMs: Math.max(0, (held > claim.cost ? (restsMs[i] as number) : resetMs) - elapsed),
+        resetMs: Math.max(0, resetMs - elapsed),
       })),
     };
   }
