@@ -55,6 +55,20 @@ const arrival = ({ held }: Held, target: string) =>
   eventually(`${target} arrives`, () => held.some((one) => one.target === target));
 
 describe('a request that waits for a backend', () => {
+  test('gets 503 at once when the proxy is closed; the one that has a backend gets its response', async () => {
+    const backend = await heldBackend();
+    const { proxy, ask } = await gatewayOf([backend]);
+    const first = await ask('/1');
+    await arrival(backend, '/1');
+    const second = await ask('/2');
+    await eventually('it waits', () => proxy.load().waiting === 1);
+    const closed = proxy.close();
+    expect((await second.response()).status).toBe(503);
+    backend.held[0]?.ok();
+    expect((await first.response()).status).toBe(200);
+    await closed;
+  });
+
   test.each([
     ['without a body', '\r\n'],
     ['with a body', 'Content-Length: 5\r\n\r\nhello'],

@@ -405,31 +405,6 @@ describe('serviceRouter()', () => {
     expect((await streamed).status).toBe(200);
   });
 
-  test.each([
-    ['/begun', '/late'],
-    ['/late', '/begun'],
-  ])('short timeouts of a route are as exact as its own, not as those of the service: %s', async (path, other) => {
-    const { url } = await started(
-      listen((req, res) => {
-        if (req.url === '/begun') res.writeHead(200, { 'Content-Length': 9 }).write('x');
-      }),
-    );
-    const gw = await gateway({
-      services: { slow: { backends: [url], circuit: { minimumRequests: 1000 } } },
-      routes: [
-        { path: '/begun', service: 'slow', idleTimeoutMs: 20 },
-        { path: '/late', service: 'slow', responseTimeoutMs: 20, retry: { attempts: 0 } },
-      ],
-    });
-    const endOf = (one: string) => ask(gw, one).then(({ status }) => status, String);
-    let status: unknown;
-    void endOf(path).then((ended) => {
-      status = ended;
-    });
-    for (let timeouts = 0; timeouts < 4; timeouts += 1) await endOf(other);
-    expect(status).toEqual(path === '/late' ? 504 : expect.stringContaining('terminated'));
-  });
-
   test('requestTimeoutMs ends a whole request: with 504, or by a cut where the response has begun', async () => {
     let asked = 0;
     const { url } = await started(

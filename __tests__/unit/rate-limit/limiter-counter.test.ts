@@ -182,7 +182,8 @@ describe('the counter', () => {
     expect(ask(counter, take(1))?.grant).toMatchObject(nothing);
     expect(ask(counter, take(0, { waiting: 3, wish: 3 }))?.grant).toMatchObject(nothing);
     expect(ask(counter, take(0))?.decision.quotaStates[0]?.remaining).toBe(9);
-    ask(counter, take(9));
+    expect(ask(counter, take(1, { waiting: 2, wish: 2 }))?.grant.ahead).toBe(2);
+    ask(counter, take(6));
     expect(ask(counter, take(1, { waiting: 3, wish: 3 }))).toMatchObject({
       decision: { allowed: false },
       grant: nothing,
@@ -277,6 +278,10 @@ describe('the counter', () => {
     const counter = limiterCounter();
     const own: OneQuestion = ['take', 'b', 1, 2, { waiting: 0, wish: 0 }];
     expect([0, 1, 2].map(() => ask(counter, own)?.decision.allowed)).toEqual([true, true, false]);
+    const higher = ask(counter, ['take', 'c', 1, 200, { waiting: 0, wish: 10 }]);
+    expect([higher?.grant.ahead, higher?.decision.quotaStates[0]?.remaining]).toEqual([10, 189]);
+    ask(counter, ['charge', 'c', 200, [50]]);
+    expect(ask(counter, ['take', 'c', 0, 200, { waiting: 0, wish: 0 }])?.decision.quotaStates[0]?.remaining).toBe(139);
     ask(counter, take(10));
     expect(ask(counter, take())?.decision.allowed).toBe(false);
     const changed = limiter({ quotas: [{ limit: 20, windowMs: 60_000, burst: 20 }] });
