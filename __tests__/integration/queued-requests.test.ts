@@ -57,7 +57,8 @@ const arrival = ({ held }: Held, target: string) =>
 describe('a request that waits for a backend', () => {
   test('gets 503 at once when the proxy is closed; the one that has a backend gets its response', async () => {
     const backend = await heldBackend();
-    const { proxy, ask } = await gatewayOf([backend]);
+    // Longer than a test may take.
+    const { proxy, ask } = await gatewayOf([backend], { queue: { size: 9, timeoutMs: 600_000 } });
     const first = await ask('/1');
     await arrival(backend, '/1');
     const second = await ask('/2');
