@@ -242,7 +242,7 @@ describe('rateLimitStore() by itself', () => {
     expect((await store.get?.('k'))?.totalHits).toBe(2);
   });
 
-  test('tells its listeners and its user when Redis is lost and back; closed, requests are rejected with an error that says so', async () => {
+  test('tells its listeners and its user when Redis is lost; closed, requests are rejected with an error that says so', async () => {
     jest.useFakeTimers();
     const redis = new FakeRedisClient();
     const store = open({ limit: 5 }, { redis, onStoreError: 'closed', name: 'login' });
