@@ -41,8 +41,10 @@ const LOADING_MS = 2_000;
 const MAX_LOADED = 3;
 /** False failures after which a suite is not used any more. */
 const MOST_FALSE_FAILURES = 5;
-/** For endless loops that do not reach the mutant. */
+/** For a suite that runs without a mutant for the first time. */
 const MAX_SILENCE_MS = 120_000;
+/** What a process may take to load its suite. After that and the limit of its slowest test, it is in an endless loop. */
+const MAX_LOADING_MS = 20_000;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -204,7 +206,8 @@ async function failing(
   tests: readonly Test[],
 ): Promise<Test | 'hang' | undefined> {
   const order = { mutant, tests: tests.map(({ number, ms }) => ({ number, limitMs: 5000 + 6 * ms })) };
-  const report = await process.obey(order, MAX_SILENCE_MS);
+  const slowestMs = Math.max(...order.tests.map(({ limitMs }) => limitMs));
+  const report = await process.obey(order, MAX_LOADING_MS + slowestMs);
   return report === undefined || report.isHung ? 'hang' : tests.find(({ number }) => number === report.failed);
 }
 
