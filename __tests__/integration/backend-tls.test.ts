@@ -1,6 +1,8 @@
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import type { Server } from 'node:http';
+import { createSecureServer } from 'node:http2';
 import { createServer, type ServerOptions } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { GatewayEvents, type RoundRobinProxyOptions, roundRobinProxy } from 'expressway';
@@ -123,6 +125,26 @@ describe('backends over https', () => {
   });
 });
 
+// An address must not be sent as the name of a server (RFC 6066 §3).
+test.each(['http1', 'http2'] as const)(
+  'requests and health checks reach an IPv6 address over TLS (%s)',
+  async (protocol) => {
+    const names = new Set<unknown>();
+    const server = createSecureServer({ cert, key, allowHTTP1: true }, (_req, res) => void res.end('six'));
+    server.on('secureConnection', ({ servername }) => names.add(servername));
+    await new Promise<void>((resolve) => server.listen(0, '::1', resolve));
+    cleanup.add({ close: () => server.close() });
+    const gateway = await gatewayTo(`https://[::1]:${(server.address() as AddressInfo).port}`, {
+      protocol,
+      tls: { rejectUnauthorized: false },
+      healthCheck: { path: '/healthz' },
+    });
+    expect(await (await fetch(gateway.url)).text()).toBe('six');
+    await eventually('it is healthy', () => gateway.proxy.status()[0]?.health === 'healthy');
+    expect(names).toEqual(new Set([false]));
+  },
+);
+
 test('invalid TLS options throw at construction', () => {
   const make = (tls: unknown) => () => roundRobinProxy({ backends: ['https://a'], tls } as never);
   expect(make({ cert })).toThrow(/tls: cert and key must be given together/);
@@ -131,5 +153,9 @@ test('invalid TLS options throw at construction', () => {
     /tls: ca has a damaged certificate/,
   );
   expect(make({ cert, key: 'no key' })).toThrow(/tls: key has no private key/);
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  expect(make({ cert, key: privateKey.export({ type: 'pkcs8', format: 'pem' }) })).toThrow(
+    /tls: cert and key: the key does not belong to the certificate/,
+  );
   expect(make({ nope: 1, rejectUnauthorized: 'no' })).toThrow(/nope.*rejectUnauthorized/);
 });

@@ -531,6 +531,15 @@ describe('connections', () => {
     await client.request();
     const { state, remoteSettings } = sessions[0] as ServerHttp2Session;
     expect([state.remoteWindowSize, remoteSettings.initialWindowSize]).toEqual([MIB, 65_536]);
+    expect(remoteSettings.enablePush).toBe(false);
+  });
+
+  test('the first requests share one connection', async () => {
+    const { url, sessions } = await backend(say('a'));
+    const { client } = await pair([url]);
+    const responses = await Promise.all(Array.from({ length: 10 }, () => client.request()));
+    expect(responses.map(({ status }) => status)).toEqual(Array(10).fill(200));
+    expect(sessions).toHaveLength(1);
   });
 
   test('setTls() replaces connections over TLS, and no others', async () => {

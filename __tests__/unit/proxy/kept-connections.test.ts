@@ -58,6 +58,28 @@ describe('the free connections to a backend', () => {
     expect(kept.take(2)?.name).toBe('new');
   });
 
+  test('one that has ended is removed wherever it is, and one that is not there changes nothing', () => {
+    const [first, second, third] = [free('first'), free('second'), free('third')];
+    const bound: Fake = { ...first, name: 'bound' };
+    kept.remove(bound);
+    expect(kept.length).toBe(3);
+    kept.remove(second);
+    kept.remove(first);
+    expect([kept.length, kept.take(3)]).toEqual([1, third]);
+  });
+
+  test('they are idle if none was used since, or is still connected', () => {
+    const since = START + 1_000;
+    expect(kept.isIdleSince(since)).toBe(true);
+    free('old');
+    expect(kept.isIdleSince(since)).toBe(true);
+    later(1_000);
+    const recent = free('recent');
+    expect(kept.isIdleSince(since)).toBe(false);
+    recent.stats.connected = false;
+    expect(kept.isIdleSince(since)).toBe(true);
+  });
+
   test('one that ended before its first response says nothing about the keep-alive time', () => {
     kept.observe(2);
     kept.ended({ name: 'fresh', isFree: true, stats: { connected: false }, freeSince: 0 }, reset());

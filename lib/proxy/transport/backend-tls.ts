@@ -97,19 +97,9 @@ export function assertBackendTls(options: BackendTlsOptions): void {
   if (problems.length > 0) throw new OptionsError('tls', problems);
 }
 
-/** Options of `tls.createSecureContext()`, without those that were not given. */
-export function secureContextOptions({ ca, cert, key, passphrase }: BackendTlsOptions) {
-  return {
-    ...(ca === undefined ? {} : { ca: [ca].flat() }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-    ...(passphrase === undefined ? {} : { passphrase }),
-  };
-}
-
 /** Options of undici's connector. `rejectUnauthorized` always has a value: without one, NODE_TLS_REJECT_UNAUTHORIZED could turn checks off. */
-export function connectorTls(options: BackendTlsOptions) {
-  return { ...secureContextOptions(options), rejectUnauthorized: options.rejectUnauthorized ?? true };
+export function connectorTls({ ca, cert, key, passphrase, rejectUnauthorized = true }: BackendTlsOptions) {
+  return { ca: ca && [ca].flat(), cert, key, passphrase, rejectUnauthorized };
 }
 
 /** A certificate is checked for an address as such; TLS must not send an address as the server name (RFC 6066 §3). */

@@ -13,12 +13,8 @@ const STREAM_WINDOW_BYTES = 65_536;
 const CONNECTION_WINDOW_BYTES = 1_048_576;
 const MOST_HEADERS = 1_000;
 
-const sessionOptions: SecureClientSessionOptions & { strictSingleValueFields: boolean } = {
+const sessionOptions: SecureClientSessionOptions = {
   maxHeaderListPairs: MOST_HEADERS,
-  // In MB. Node refuses streams beyond it, so it must hold the windows of all streams.
-  maxSessionMemory: 10 + MOST_STREAMS / 4,
-  // A backend that repeats a field gets its response through, as over HTTP/1.1.
-  strictSingleValueFields: false,
   settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES },
 };
 
@@ -58,7 +54,7 @@ export class Http2Connection implements RequestConnection {
     });
     const { protocol, port } = origin;
     const hostname = origin.hostname.replace(/^\[(.*)\]$/, '$1');
-    const proof = serverName === undefined || protocol === 'http:' ? {} : proofOf(serverName);
+    const proof = serverName === undefined ? {} : proofOf(serverName);
     open({ hostname, protocol, port, ...proof }, (failure, socket) => {
       if (failure !== null) this.#failed(failure);
       else if (this.#error !== undefined) socket.destroy();
@@ -94,10 +90,9 @@ export class Http2Connection implements RequestConnection {
   bindTo(): void {}
 
   destroy(error: Error): void {
-    this.#error ??= error;
     this.#session?.destroy(error);
     this.#socket?.destroy();
-    if (this.#session === undefined) this.#failed(error);
+    this.#failed(error);
   }
 
   #connected(origin: URL, socket: Socket, timeoutMs: number): void {
@@ -115,7 +110,10 @@ export class Http2Connection implements RequestConnection {
       this.#error ??= error;
       socket.destroy();
     });
-    session.once('connect', () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
+    session.once('connect', () => {
+      // It may have ended in the meantime.
+      if (!session.destroyed) session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    });
     session.on('remoteSettings', ({ maxConcurrentStreams = MOST_STREAMS }) => {
       this.#most = Math.min(maxConcurrentStreams, MOST_STREAMS);
       this.#begins();
