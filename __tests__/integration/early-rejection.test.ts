@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
+import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { afterEach, expect, test } from '@jest/globals';
 import express from 'express';
@@ -18,6 +19,7 @@ import { Cleanup } from '../support/gateway.ts';
 import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { eventually, listen } from '../support/servers.ts';
+import { hold } from '../support/stall.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -162,6 +164,48 @@ test('a request is judged once: after admission by its bytes, the middleware adm
   client.send(get('/a?b', 'X-Kind: k\r\n'));
   expect((await client.response()).status).toBe(503);
   expect([asked, site.seen.length]).toEqual([4, 3]);
+});
+
+test('in a long turn of the event loop, a client that repeats a rejected request at once waits for the end of the turn', async () => {
+  const site = new Site();
+  const { port, server } = await site.open();
+  const sockets: Socket[] = [];
+  server.on('connection', (socket) => sockets.push(socket));
+  const clients = [await known(port), await known(port), await known(port)] as const;
+  const [repeating, other, leaving] = sockets as [Socket, Socket, Socket];
+  /** Gives the server bytes as if they had just been read. @returns whether it responds at once. */
+  const reads = (socket: Socket, bytes: string): boolean => {
+    const { bytesWritten } = socket;
+    socket.emit('data', Buffer.from(bytes));
+    return socket.bytesWritten > bytesWritten;
+  };
+  site.forced.isShedding = true;
+  expect([reads(repeating, get('/1')), reads(repeating, get('/2')), reads(leaving, get('/1'))]).toEqual([
+    true,
+    true,
+    true,
+  ]);
+  hold(80);
+  expect([reads(repeating, get('/3')), reads(other, get('/1')), reads(leaving, get('/2'))]).toEqual([
+    false,
+    true,
+    false,
+  ]);
+  site.forced.rejects = false;
+  // It must not get its response before the one to /3.
+  expect(reads(repeating, get('/4'))).toBe(false);
+  const errors: Error[] = [];
+  server.on('clientError', (error) => errors.push(error));
+  leaving.end();
+  const responses = [];
+  for (let count = 0; count < 4; count += 1) responses.push(await clients[0].response());
+  expect(responses.map(({ status }) => status)).toEqual([503, 503, 503, 200]);
+  expect((await clients[1].response()).status).toBe(503);
+  expect(site.seen).toEqual([...Array(3).fill('GET /first'), 'GET /4']);
+  expect(errors).toEqual([]);
+  // The next turn is not long.
+  site.forced.rejects = true;
+  expect([reads(repeating, get('/5')), reads(repeating, get('/6'))]).toEqual([true, true]);
 });
 
 test('a priority function that throws is an error for the app, as ever', async () => {

@@ -5,7 +5,7 @@ import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { reject } from '../core/reject.ts';
-import { type EarlyGate, wasAdmitted } from './early-gate.ts';
+import { type EarlyDecision, type EarlyGate, type GateMemory, wasAdmitted } from './early-gate.ts';
 import { EarlyResponses } from './early-responses.ts';
 import type { LoadSheddingSettings, LoadSheddingStatus, PriorityRequest } from './load-shedding-options.ts';
 import { LoopSampler } from './loop-sampler.ts';
@@ -45,6 +45,8 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
   #unseen = 0;
   /** Whether a request has come in this turn of the event loop. */
   #isInTurn = false;
+  /** Number of turns of overloads so far. */
+  #turn = 0;
   readonly #endTurn = (): void => {
     this.#isInTurn = false;
     this.#gate.turnEnded(performance.now());
@@ -85,7 +87,7 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
     this.#inProgress -= 1;
   }
 
-  decide(bytes: Buffer, socket: Socket): 'admitted' | 'rejected' | 'undecided' {
+  decide(bytes: Buffer, socket: Socket, memory: GateMemory): EarlyDecision {
     const request = plainRequest(bytes);
     if (request === undefined) return 'undecided';
     const priority = this.#earlyPriority(request);
@@ -93,7 +95,13 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
     if (this.#admits(priority)) return 'admitted';
     this.#idle = 0;
     this.#rejected += 1;
-    this.#early.reject(request.method, bytes.length, socket);
+    const { method } = request;
+    const { length } = bytes;
+    const isRepeated = memory.rejectedIn === this.#turn;
+    memory.rejectedIn = this.#turn;
+    // Otherwise a turn would not end while clients repeat rejected requests at once: libuv reads up to 48 × 1,024 sockets in a turn.
+    if (isRepeated && this.#gate.isLongTurn(performance.now())) return () => this.#early.reject(method, length, socket);
+    this.#early.reject(method, length, socket);
     return 'rejected';
   }
 
@@ -142,6 +150,7 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
 
   #beginTurn(from: number): void {
     this.#isInTurn = true;
+    this.#turn += 1;
     this.#gate.turnBegan(from);
     // Runs after all sockets that are readable now have been read.
     setImmediate(this.#endTurn);

@@ -10,6 +10,8 @@ export const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low'];
 const AIM = 0.3;
 /** Lower bound of the turn, as a part of the longest one. Turns become shorter while connections wait, because Node accepts one per turn. */
 const LEAST_AIM = 0.1;
+/** A turn is long if it takes this many times as long as intended. */
+const LONG = 2;
 /** Lower bound of the window, as a part of the time since the last turn. Many requests come after a pause: not all of them are rejected. */
 const LEAST_PART = 0.1;
 /** Lower bound of the window, as a part of the intended turn. A shorter window would not shorten the turn. */
@@ -109,6 +111,11 @@ export class SheddingGate {
     if (this.#isShedding || !this.#detector.seesTurn({ delayMs, requests: this.#requests, now, cpuMs })) return false;
     this.#begin(now);
     return true;
+  }
+
+  /** Whether the turn takes much longer than intended. Call it after `admits()`. */
+  isLongTurn(now: number): boolean {
+    return now - this.#turnFrom > LONG * this.#aimMs;
   }
 
   /** Call it before the first request of a turn. */
