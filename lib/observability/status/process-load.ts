@@ -62,18 +62,20 @@ export class ProcessLoad {
 
   /** Ends a slot of the history, and gives its lag. */
   turn(): number {
-    // If the event loop was blocked when the slot ended, the timer of the histogram is due as well, and may come after this one. A reset
-    // before it would lose the blocked turn.
-    setImmediate(() => {
-      this.#lagBefore = this.#lagMs();
-      this.#maxBefore = this.#maxMs();
-      this.#delay.reset();
-    });
+    // If the event loop was blocked when the slot ended, the timer of the histogram is due as well. It may come after this one, in this turn or
+    // the next. A reset before it would lose the blocked turn.
+    setImmediate(() => setImmediate(() => this.#beginSlot()));
     return round(this.#lagMs());
   }
 
   close(): void {
     this.#delay.disable();
+  }
+
+  #beginSlot(): void {
+    this.#lagBefore = this.#lagMs();
+    this.#maxBefore = this.#maxMs();
+    this.#delay.reset();
   }
 
   #lagMs(): number {
