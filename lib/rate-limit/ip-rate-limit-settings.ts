@@ -4,7 +4,6 @@ import {
   boolean,
   type Check,
   type Checks,
-  described,
   durationMs,
   type ForeignOptions,
   func,
@@ -47,15 +46,12 @@ export type LimiterOptions = Omit<IpRateLimitOptions, 'redis'> & {
 export type IpRateLimitSettings = Given &
   typeof IP_RATE_LIMIT_DEFAULTS & { readonly prefix: string; readonly quotas: readonly Quota[] };
 
-const redis: Check = described(
-  (given) => {
-    const value = typeof given === 'string' ? new RedisUrl(given) : given;
-    if (!(value instanceof RedisUrl)) return redisClientProblem(value);
-    // As a list, because the value would be shown behind a single text, and the user did not give it.
-    return value.problem === undefined ? undefined : [value.problem];
-  },
-  { type: 'string' },
-);
+const redis: Check = (given) => {
+  const value = typeof given === 'string' ? new RedisUrl(given) : given;
+  if (!(value instanceof RedisUrl)) return redisClientProblem(value);
+  // As a list, because the value would be shown behind a single text, and the user did not give it.
+  return value.problem === undefined ? undefined : [value.problem];
+};
 
 const counter: Check = (value) => {
   const { ask, processes } = (value ?? {}) as Partial<CounterLink>;
