@@ -257,8 +257,9 @@ export class RequestFlow implements GateMemory {
     if (socket.server?.listening !== true || kHttp2 in socket) return false;
     const decision = gate.decide(chunk, socket, this);
     if (decision === 'admitted') this.#admittedBy = gate;
-    if (typeof decision === 'function') this.#respondLater(decision);
-    return decision === 'rejected' || typeof decision === 'function';
+    if (typeof decision !== 'function') return decision === 'rejected';
+    this.#respondLater(decision);
+    return true;
   }
 
   /** Bytes that come until then wait, because responses must be in the order of their requests. */
