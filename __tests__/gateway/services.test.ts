@@ -267,7 +267,8 @@ describe('200 reloads under load', () => {
     const streaming = events.listen(0, '127.0.0.1');
     await once(streaming, 'listening');
     const { port } = streaming.address() as { port: number };
-    const stays = { backends: [`http://127.0.0.1:${port}`] };
+    // Nothing comes over it, for longer than a minute where the machine is slow.
+    const stays = { backends: [`http://127.0.0.1:${port}`], idleTimeoutMs: 600_000 };
     const withStream = (one: (typeof variants)[number]) => ({
       services: { ...one.services, stays },
       routes: [...one.routes, { path: '/stays', service: 'stays', rewrite: { prefix: '/' }, rateLimit: '5/1h' }],
