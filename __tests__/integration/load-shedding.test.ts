@@ -1,11 +1,14 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { createServer, IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { afterEach, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import { GatewayEvents, type LoadSheddingChangeEvent, type LoadSheddingOptions, loadShedding } from 'expressway';
+import { ForcedShedding } from '../support/forced-shedding.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { eventually, listen } from '../support/servers.ts';
+import { hold } from '../support/stall.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -167,6 +170,71 @@ test('a rejected request leaves its connection open, and is an event', async () 
   await first.response();
   second.send(get('/'));
   expect((await second.response()).status).toBe(200);
+});
+
+test('in a long turn of the event loop, a client that repeats a rejected request at once gets its response after the turn', async () => {
+  const forced = cleanup.add(new ForcedShedding());
+  const events = new GatewayEvents();
+  const context = new AsyncLocalStorage<string>();
+  const told: (string | undefined)[] = [];
+  events.on('rejected', () => told.push(context.getStore()));
+  const app = express();
+  app.use((req, res, next) => {
+    if (req.url === '/throws') {
+      res.writeHead = () => {
+        throw new Error('of the app');
+      };
+    }
+    if (req.url === '/responded') setImmediate(() => res.writeHead(204).end());
+    context.run(req.url, next);
+  });
+  app.use(loadShedding({ events }));
+  app.use((_req, res) => void res.end('served'));
+  const server = createServer(app);
+  const sockets: Socket[] = [];
+  server.on('connection', (socket) => sockets.push(socket));
+  const { port } = cleanup.add(await listen(() => {}, server));
+  const clients = [];
+  for (let count = 0; count < 4; count += 1) {
+    const client = cleanup.add(await RawClient.connect(port));
+    client.send(get('/first'));
+    expect((await client.response()).status).toBe(200);
+    clients.push(client);
+  }
+  const [repeating, other, throwing, responded] = clients as [RawClient, RawClient, RawClient, RawClient];
+  /** Gives the server bytes as if they had just been read. @returns whether it responds at once. */
+  const reads = (index: number, target: string): boolean => {
+    const socket = sockets[index] as Socket;
+    const { bytesWritten } = socket;
+    socket.emit('data', Buffer.from(get(target)));
+    return socket.bytesWritten > bytesWritten;
+  };
+  const emitWarning = jest.spyOn(process, 'emitWarning').mockReturnValue();
+  cleanup.add({ close: () => emitWarning.mockRestore() });
+  forced.isShedding = true;
+  expect([0, 2, 3].map((index) => reads(index, '/1'))).toEqual([true, true, true]);
+  hold(80);
+  expect([reads(0, '/3'), reads(1, '/1'), reads(2, '/throws'), reads(3, '/responded')]).toEqual([false, true, false, false]);
+  const statuses = async (client: RawClient, count: number) => {
+    const found = [];
+    for (let n = 0; n < count; n += 1) found.push((await client.response()).status);
+    return found;
+  };
+  expect(await statuses(repeating, 2)).toEqual([503, 503]);
+  expect(await statuses(other, 1)).toEqual([503]);
+  expect(await statuses(throwing, 1)).toEqual([503]);
+  await throwing.closed();
+  expect(await statuses(responded, 2)).toEqual([503, 204]);
+  // In the context of its request, as in a turn that is not long.
+  expect(told).toEqual(['/1', '/1', '/1', '/1', '/3', '/throws']);
+  expect(emitWarning.mock.calls).toEqual([
+    [
+      expect.stringContaining('responded to a request that loadShedding() rejected, and the connection was cut'),
+      expect.objectContaining({ code: 'WARN_EXPRESSWAY_LISTENER' }),
+    ],
+  ]);
+  // The next turn is not long.
+  expect(reads(0, '/4')).toBe(true);
 });
 
 test('bad options are named, all in one error', () => {

@@ -8,18 +8,12 @@ type Admitted = IncomingMessage & { [kAdmittedBy]?: EarlyGate };
 /** A function sends the response of a rejected request. Call it after the present turn of the event loop. */
 export type EarlyDecision = 'admitted' | 'rejected' | 'undecided' | (() => void);
 
-/** What a gate remembers of a connection. */
-export interface GateMemory {
-  /** Number of the turn of the event loop in which its last request was rejected. */
-  rejectedIn: number;
-}
-
 /** Decides about requests before Node's parser reads them. */
 export interface EarlyGate {
   /** Whether the gate may reject requests now; if not, `decide()` is not called. */
   readonly isShedding: boolean;
   /** Called once with the bytes of a request. If the gate rejects the request, it also sends the response, now or later. */
-  decide(bytes: Buffer, socket: Socket, memory: GateMemory): EarlyDecision;
+  decide(bytes: Buffer, socket: Socket): EarlyDecision;
 }
 
 export function noteAdmitted(req: IncomingMessage, gate: EarlyGate): void {

@@ -4,8 +4,8 @@ import { performance } from 'node:perf_hooks';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Rejected } from '../core/outcome.ts';
-import { reject } from '../core/reject.ts';
-import { type EarlyDecision, type EarlyGate, type GateMemory, wasAdmitted } from './early-gate.ts';
+import { endApart, reject } from '../core/reject.ts';
+import { type EarlyDecision, type EarlyGate, wasAdmitted } from './early-gate.ts';
 import { EarlyResponses } from './early-responses.ts';
 import type { LoadSheddingSettings, LoadSheddingStatus, PriorityRequest } from './load-shedding-options.ts';
 import { LoopSampler } from './loop-sampler.ts';
@@ -20,6 +20,11 @@ const LOOK_EVERY = 16;
 const IDLE_SAMPLES = 10;
 /** The part of `maxInProgress` that requests of each priority may use. */
 const PLACES: Readonly<Record<Priority, number>> = Object.freeze({ high: 1, normal: 0.9, low: 0.8 });
+
+const kRejectedIn = Symbol('expressway.rejectedIn');
+
+/** A connection, with the number of the turn of the event loop in which its last request was rejected. */
+type Rejecting = Socket & { [kRejectedIn]?: number };
 
 /** Gives the priority of a request. */
 type AskPriority = (req: PriorityRequest) => Priority;
@@ -47,6 +52,12 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
   #isInTurn = false;
   /** Number of turns of overloads so far. */
   #turn = 0;
+  readonly #rejectLate = (exchange: Exchange): void => {
+    // The client may have left, or the app may have responded.
+    if (exchange.outcome !== undefined || exchange.res.headersSent) return;
+    const occasion = 'a request that loadShedding() rejected';
+    exchange.scope.runInAsyncScope(endApart, undefined, exchange, occasion, () => reject(exchange, this.#outcome, this.#events));
+  };
   readonly #endTurn = (): void => {
     this.#isInTurn = false;
     this.#gate.turnEnded(performance.now());
@@ -79,7 +90,9 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
       return true;
     }
     this.#rejected += 1;
-    reject(exchange, this.#outcome, this.#events);
+    const { socket } = exchange.req;
+    if (socket && this.#mustWait(socket)) setImmediate(this.#rejectLate, exchange);
+    else reject(exchange, this.#outcome, this.#events);
     return false;
   }
 
@@ -87,7 +100,7 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
     this.#inProgress -= 1;
   }
 
-  decide(bytes: Buffer, socket: Socket, memory: GateMemory): EarlyDecision {
+  decide(bytes: Buffer, socket: Socket): EarlyDecision {
     const request = plainRequest(bytes);
     if (request === undefined) return 'undecided';
     const priority = this.#earlyPriority(request);
@@ -97,10 +110,7 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
     this.#rejected += 1;
     const { method } = request;
     const { length } = bytes;
-    const isRepeated = memory.rejectedIn === this.#turn;
-    memory.rejectedIn = this.#turn;
-    // Otherwise a turn would not end while clients repeat rejected requests at once: libuv reads up to 48 × 1,024 sockets in a turn.
-    if (isRepeated && this.#gate.isLongTurn(performance.now())) return () => this.#early.reject(method, length, socket);
+    if (this.#mustWait(socket)) return () => this.#early.reject(method, length, socket);
     this.#early.reject(method, length, socket);
     return 'rejected';
   }
@@ -154,6 +164,17 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
     this.#gate.turnBegan(from);
     // Runs after all sockets that are readable now have been read.
     setImmediate(this.#endTurn);
+  }
+
+  /**
+   * Whether the response to a rejected request waits until this turn ends. Otherwise the turn would not end while clients repeat rejected
+   * requests at once: libuv reads up to 48 × 1,024 sockets in a turn.
+   */
+  #mustWait(socket: Rejecting): boolean {
+    if (!this.#gate.isShedding) return false;
+    const isRepeated = socket[kRejectedIn] === this.#turn;
+    socket[kRejectedIn] = this.#turn;
+    return isRepeated && this.#gate.isLongTurn(performance.now());
   }
 
   #hasPlace(priority: Priority): boolean {

@@ -5,7 +5,7 @@ import { kHttp2 } from '../core/connection.ts';
 import type { RejectionCause } from '../core/outcome.ts';
 import { ChunkOverhead } from './chunk-overhead.ts';
 import { type ConnectionResponses, responseOn } from './connection-responses.ts';
-import { type EarlyGate, type GateMemory, noteAdmitted } from './early-gate.ts';
+import { type EarlyGate, noteAdmitted } from './early-gate.ts';
 import { RequestPieces } from './request-pieces.ts';
 import type { SharedReadBuffer } from './shared-read-buffer.ts';
 
@@ -70,7 +70,7 @@ function take(this: Socket, chunk: Buffer): void {
  * Passes the bytes of one connection to Node's parser in pieces that end where a request may end. The parser starts a request once it has the
  * head. So at most one request starts per piece, and bytes after the last request that may be in progress stay unread.
  */
-export class RequestFlow implements GateMemory {
+export class RequestFlow {
   readonly #socket: Flowing;
   /** Node's own listener. */
   readonly #parse: Parse;
@@ -95,7 +95,6 @@ export class RequestFlow implements GateMemory {
   isReleased = false;
   /** Whether the parser has read a complete request. */
   #hasEnded = false;
-  rejectedIn = 0;
   /** The gate that has admitted the next request. */
   #admittedBy: EarlyGate | undefined;
   /** Bytes after the piece that is being parsed. */
@@ -255,7 +254,7 @@ export class RequestFlow implements GateMemory {
     if (at > 0 || !this.#hasEnded || socket.writableLength > 0 || responseOn(socket) !== undefined) return false;
     // A server that shuts down ends connections with its responses. HTTP/2 streams need a response of Node's HTTP server.
     if (socket.server?.listening !== true || kHttp2 in socket) return false;
-    const decision = gate.decide(chunk, socket, this);
+    const decision = gate.decide(chunk, socket);
     if (decision === 'admitted') this.#admittedBy = gate;
     if (typeof decision !== 'function') return decision === 'rejected';
     this.#respondLater(decision);

@@ -16,7 +16,7 @@ const LONG = 2;
 const LEAST_PART = 0.1;
 /** Lower bound of the window, as a part of the intended turn. A shorter window would not shorten the turn. */
 const LEAST_WINDOW = 0.02;
-/** The window of `high` requests, as a multiple of the longest turn. */
+/** The time that `high` requests may take in a turn, as a multiple of the longest turn. */
 const HIGH = 2;
 /** Factors by which the window changes from one turn to the next. */
 const NARROWED = 0.7;
@@ -50,8 +50,10 @@ export class SheddingGate {
   /** Parts of the window in which less important requests are admitted. */
   readonly #part = { normal: 1, low: 1 };
   #turnFrom = 0;
-  /** Time of the first `high` request in this turn. The window of `high` requests begins then, so that other requests cannot use it up. */
-  #highFrom: number | undefined;
+  /** Milliseconds that the admitted `high` requests of this turn took. Only these count for `high` requests, so others cannot use up their time. */
+  #highMs = 0;
+  /** When the last request was admitted, if that one was `high`. It takes the time until the next request. */
+  #highAt: number | undefined;
   /** Lower bound of the window in this turn. */
   #leastMs = 0;
   /** Time since the last turn with requests in which the event loop was idle. */
@@ -89,11 +91,13 @@ export class SheddingGate {
     this.#requests += 1;
     if (!this.#isShedding) return true;
     this.#arrivedLately += 1;
-    if (priority === 'high') this.#highFrom ??= now;
-    const from = (priority === 'high' ? this.#highFrom : undefined) ?? this.#turnFrom;
+    if (this.#highAt !== undefined) this.#highMs += now - this.#highAt;
+    this.#highAt = undefined;
+    const takenMs = priority === 'high' ? this.#highMs : now - this.#turnFrom;
     // Time in which other programs had the processor does not count, because rejections would not shorten it.
-    if ((now - from) * this.#processorShare <= this.#windowOf(priority)) {
+    if (takenMs * this.#processorShare <= this.#windowOf(priority)) {
       this.#admittedLately += 1;
+      if (priority === 'high') this.#highAt = now;
       return true;
     }
     this.#rejected[priority] += 1;
@@ -123,7 +127,8 @@ export class SheddingGate {
     this.#leastMs = Math.min(this.#longestMs, Math.max(this.#idleMs, LEAST_PART * (now - this.#turnFrom)));
     this.#idleMs = 0;
     this.#turnFrom = now;
-    this.#highFrom = undefined;
+    this.#highMs = 0;
+    this.#highAt = undefined;
   }
 
   /** Call it when all requests of a turn have been read. */

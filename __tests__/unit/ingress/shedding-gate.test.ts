@@ -103,6 +103,32 @@ test('after a pause of the clients, as many requests are let in as the event loo
   expect(isAdmittedAfter(29)).toBe(false);
 });
 
+test.each([
+  ['alone', 0, 7],
+  ['between rejected ones, which take longer', 100, 7],
+])('of high requests, each turn admits as many as take twice the longest turn: %s', (_name, rejectedMs, expected) => {
+  const gate = gateAfter(20, {});
+  for (const from of [10_000, 20_000]) {
+    let now = from;
+    let admitted = 0;
+    gate.turnBegan(now);
+    // Longer than any window.
+    now += 40;
+    for (let n = 0; n < 20; n += 1) {
+      if (gate.admits('high', now)) {
+        admitted += 1;
+        now += 10;
+      }
+      if (rejectedMs === 0) continue;
+      expect(gate.admits('normal', now)).toBe(false);
+      now += rejectedMs;
+    }
+    // The last one begins before the 60 ms are over.
+    expect(admitted).toBe(expected);
+    gate.turnEnded(now);
+  }
+});
+
 test('a clock that is set does no harm', () => {
   const gate = gateAfter(20, {});
   gate.sample({ ...LATE, delayMs: 0, now: 1e12 });
