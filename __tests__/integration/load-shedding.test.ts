@@ -214,7 +214,12 @@ test('in a long turn of the event loop, a client that repeats a rejected request
   forced.isShedding = true;
   expect([0, 2, 3].map((index) => reads(index, '/1'))).toEqual([true, true, true]);
   hold(80);
-  expect([reads(0, '/3'), reads(1, '/1'), reads(2, '/throws'), reads(3, '/responded')]).toEqual([false, true, false, false]);
+  expect([reads(0, '/3'), reads(1, '/1'), reads(2, '/throws'), reads(3, '/responded')]).toEqual([
+    false,
+    true,
+    false,
+    false,
+  ]);
   const statuses = async (client: RawClient, count: number) => {
     const found = [];
     for (let n = 0; n < count; n += 1) found.push((await client.response()).status);
