@@ -39,7 +39,7 @@ export class CaseTarget implements Target {
   }
 }
 
-/** Starts with the first of its users, and stops with the last. */
+/** Starts with the first of its users, and stops with the last; then it may start again. */
 class SharedTarget {
   readonly target: Target;
   #running: Promise<RunningTarget> | undefined;
@@ -55,7 +55,10 @@ class SharedTarget {
     const running = await this.#running;
     const stop = async () => {
       this.#users -= 1;
-      if (this.#users === 0) await running.stop();
+      if (this.#users > 0) return;
+      // The next start is of a new process.
+      this.#running = undefined;
+      await running.stop();
     };
     return { port: running.port, usage: () => running.usage(), stop };
   }
