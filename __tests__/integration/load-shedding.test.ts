@@ -3,7 +3,13 @@ import { createServer, IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { afterEach, expect, jest, test } from '@jest/globals';
 import express from 'express';
-import { GatewayEvents, type LoadSheddingChangeEvent, type LoadSheddingOptions, loadShedding } from 'expressway';
+import {
+  GatewayEvents,
+  type LoadSheddingChangeEvent,
+  type LoadSheddingOptions,
+  loadShedding,
+  observability,
+} from 'expressway';
 import { ForcedShedding } from '../support/forced-shedding.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -179,6 +185,8 @@ test('in a long turn of the event loop, a client that repeats a rejected request
   const told: (string | undefined)[] = [];
   events.on('rejected', () => told.push(context.getStore()));
   const app = express();
+  // Before the app's own context is there.
+  app.use(observability());
   app.use((req, res, next) => {
     if (req.url === '/throws') {
       res.writeHead = () => {

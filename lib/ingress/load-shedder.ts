@@ -56,9 +56,7 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
     // The client may have left, or the app may have responded.
     if (exchange.outcome !== undefined || exchange.res.headersSent) return;
     const occasion = 'a request that loadShedding() rejected';
-    exchange.scope.runInAsyncScope(endApart, undefined, exchange, occasion, () =>
-      reject(exchange, this.#outcome, this.#events),
-    );
+    endApart(exchange, occasion, () => reject(exchange, this.#outcome, this.#events));
   };
   readonly #endTurn = (): void => {
     this.#isInTurn = false;
