@@ -14,7 +14,7 @@ import {
   type RejectedEarlyEvent,
 } from 'expressway';
 import { certificate } from '../support/certificate.ts';
-import { ForcedShedding } from '../support/forced-shedding.ts';
+import { ForcedShedding, respondsAtOnce } from '../support/forced-shedding.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -173,27 +173,21 @@ test('in a long turn of the event loop, a client that repeats a rejected request
   server.on('connection', (socket) => sockets.push(socket));
   const clients = [await known(port), await known(port), await known(port)] as const;
   const [repeating, other, leaving] = sockets as [Socket, Socket, Socket];
-  /** Gives the server bytes as if they had just been read. @returns whether it responds at once. */
-  const reads = (socket: Socket, bytes: string): boolean => {
-    const { bytesWritten } = socket;
-    socket.emit('data', Buffer.from(bytes));
-    return socket.bytesWritten > bytesWritten;
-  };
   site.forced.isShedding = true;
-  expect([reads(repeating, get('/1')), reads(repeating, get('/2')), reads(leaving, get('/1'))]).toEqual([
-    true,
-    true,
-    true,
-  ]);
+  expect([
+    respondsAtOnce(repeating, get('/1')),
+    respondsAtOnce(repeating, get('/2')),
+    respondsAtOnce(leaving, get('/1')),
+  ]).toEqual([true, true, true]);
   hold(80);
-  expect([reads(repeating, get('/3')), reads(other, get('/1')), reads(leaving, get('/2'))]).toEqual([
-    false,
-    true,
-    false,
-  ]);
+  expect([
+    respondsAtOnce(repeating, get('/3')),
+    respondsAtOnce(other, get('/1')),
+    respondsAtOnce(leaving, get('/2')),
+  ]).toEqual([false, true, false]);
   site.forced.rejects = false;
   // It must not get its response before the one to /3.
-  expect(reads(repeating, get('/4'))).toBe(false);
+  expect(respondsAtOnce(repeating, get('/4'))).toBe(false);
   const errors: Error[] = [];
   server.on('clientError', (error) => errors.push(error));
   leaving.end();
@@ -205,7 +199,7 @@ test('in a long turn of the event loop, a client that repeats a rejected request
   expect(errors).toEqual([]);
   // The next turn is not long.
   site.forced.rejects = true;
-  expect([reads(repeating, get('/5')), reads(repeating, get('/6'))]).toEqual([true, true]);
+  expect([respondsAtOnce(repeating, get('/5')), respondsAtOnce(repeating, get('/6'))]).toEqual([true, true]);
 });
 
 test('a priority function that throws is an error for the app, as ever', async () => {

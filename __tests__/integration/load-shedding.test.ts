@@ -10,7 +10,7 @@ import {
   loadShedding,
   observability,
 } from 'expressway';
-import { ForcedShedding } from '../support/forced-shedding.ts';
+import { ForcedShedding, respondsAtOnce } from '../support/forced-shedding.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -210,13 +210,7 @@ test('in a long turn of the event loop, a client that repeats a rejected request
     clients.push(client);
   }
   const [repeating, other, throwing, responded] = clients as [RawClient, RawClient, RawClient, RawClient];
-  /** Gives the server bytes as if they had just been read. @returns whether it responds at once. */
-  const reads = (index: number, target: string): boolean => {
-    const socket = sockets[index] as Socket;
-    const { bytesWritten } = socket;
-    socket.emit('data', Buffer.from(get(target)));
-    return socket.bytesWritten > bytesWritten;
-  };
+  const reads = (index: number, target: string) => respondsAtOnce(sockets[index] as Socket, get(target));
   const emitWarning = jest.spyOn(process, 'emitWarning').mockReturnValue();
   cleanup.add({ close: () => emitWarning.mockRestore() });
   forced.isShedding = true;

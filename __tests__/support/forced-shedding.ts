@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { SheddingGate } from '../../lib/ingress/shedding-gate.ts';
 
 /** What all load shedders do while it is open: a real overload would decide differently on each machine. */
@@ -19,4 +20,11 @@ export class ForcedShedding {
       Object.defineProperty(SheddingGate.prototype, name, this.#real[index] as PropertyDescriptor);
     }
   }
+}
+
+/** Gives a server bytes of a connection as if it had just read them. @returns whether it responds at once. */
+export function respondsAtOnce(socket: Socket, bytes: string): boolean {
+  const { bytesWritten } = socket;
+  socket.emit('data', Buffer.from(bytes));
+  return socket.bytesWritten > bytesWritten;
 }

@@ -104,9 +104,9 @@ test('after a pause of the clients, as many requests are let in as the event loo
 });
 
 test.each([
-  ['alone', 0, 7],
-  ['between rejected ones, which take longer', 100, 7],
-])('of high requests, each turn admits as many as take twice the longest turn: %s', (_name, rejectedMs, expected) => {
+  ['alone', 0],
+  ['between rejected ones, which take longer', 100],
+])('of high requests, each turn admits as many as take twice the longest turn: %s', (_name, rejectedMs) => {
   const gate = gateAfter(20, {});
   for (const from of [10_000, 20_000]) {
     let now = from;
@@ -124,7 +124,7 @@ test.each([
       now += rejectedMs;
     }
     // The last one begins before the 60 ms are over.
-    expect(admitted).toBe(expected);
+    expect(admitted).toBe(7);
     gate.turnEnded(now);
   }
 });
