@@ -29,7 +29,7 @@ import {
 } from 'expressway';
 import { ask, type Json } from '../support/ask.ts';
 import { Cleanup } from '../support/gateway.ts';
-import { Http2Backend } from '../support/http2-backend.ts';
+import { Http2Backend, respondWithTrailers } from '../support/http2-backend.ts';
 import { afterRead, pause } from '../support/pause.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { closedPort, eventually, listen } from '../support/servers.ts';
@@ -140,6 +140,29 @@ describe('the spans of one request', () => {
     const { server, clients } = await spans(2);
     const versions = [server, ...clients].map(({ attributes }) => attributes['network.protocol.version']);
     expect(versions).toEqual(['1.1', '2']);
+  });
+
+  test.each([
+    // status, SERVER span, CLIENT span
+    ['0', undefined, undefined],
+    ['5', undefined, 'grpc-status 5'],
+    ['14', 'grpc-status 14', 'grpc-status 14'],
+  ])('have the status %s of a gRPC call', async (status, serverError, clientError) => {
+    register();
+    const backend = cleanup.add(await Http2Backend.start((stream) => respondWithTrailers(stream, 'x', status)));
+    const { url } = await open({ backends: [backend.url], proxy: { protocol: 'http2' } });
+    await ask(url);
+    const { server, clients } = await spans(2);
+    const facts = [server, ...clients].map(({ attributes, status: { code } }) => [
+      attributes['http.response.status_code'],
+      attributes['rpc.grpc.status_code'],
+      attributes['error.type'],
+      code === api.SpanStatusCode.ERROR,
+    ]);
+    expect(facts).toEqual([
+      [200, Number(status), serverError, serverError !== undefined],
+      [200, Number(status), clientError, clientError !== undefined],
+    ]);
   });
 
   test('are one for the request and one for its attempt, whose id the backend gets', async () => {

@@ -1,10 +1,13 @@
 import type { Exchange, ExchangeObserver } from '../../core/exchange.ts';
+import { isGrpcFailure } from '../../core/grpc.ts';
 import { causeOf, type Outcome, statusOf } from '../../core/outcome.ts';
 import type { AttemptHead, LimiterDecision } from '../../core/recorder.ts';
-import { type AttributeRules, clientAttributes, endAttributes, spanName } from './span-attributes.ts';
+import { type AttributeRules, clientAttributes, endAttributes, grpcStatusOf, spanName } from './span-attributes.ts';
 import type { Spans } from './spans.ts';
 import { replaceTraceFields } from './trace-context.ts';
 import type { Attributes, Context, Span, TracingApi } from './tracing-api.ts';
+
+const grpcError = (outcome: Outcome): string => `grpc-status ${grpcStatusOf(outcome)}`;
 
 /** Shared by all traces of one gateway. */
 export interface TraceParts {
@@ -108,11 +111,11 @@ export class RequestTrace implements ExchangeObserver {
     if (spans.isRecording(span)) {
       // The gateway may have responded itself, such as for a body that is too long: that is no status of the backend.
       const attributes = endAttributes(outcome, this.#isAnswered ? this.#sentStatus : undefined);
-      // For a CLIENT span, 4xx is an error. A client that left and a rejection by the gateway are no errors.
+      // For a CLIENT span, 4xx is an error, and so is any gRPC status but 0. A client that left and a rejection by the gateway are no errors.
       if (outcome.kind === 'failed') this.#fail(span, attributes, outcome.cause, outcome.error.message);
       else if (outcome.kind === 'completed' && outcome.status >= 400) {
         this.#fail(span, attributes, String(outcome.status));
-      }
+      } else if (grpcStatusOf(outcome)) this.#fail(span, attributes, grpcError(outcome));
       spans.setAttributes(span, attributes);
     }
     spans.end(span);
@@ -147,6 +150,7 @@ export class RequestTrace implements ExchangeObserver {
       // For a SERVER span, 4xx is no error, and neither is 499 for a client that left.
       const status = statusOf(outcome);
       if (status >= 500) this.#fail(span, attributes, causeOf(outcome) ?? String(status));
+      else if (isGrpcFailure(grpcStatusOf(outcome))) this.#fail(span, attributes, grpcError(outcome));
       spans.setAttributes(span, attributes);
     }
     spans.end(span);

@@ -66,10 +66,16 @@ export function endAttributes(outcome: Outcome, begun: number | undefined): Attr
   const attributes: Attributes = {};
   const status = outcome.kind === 'completed' ? outcome.status : begun;
   if (status !== undefined) attributes['http.response.status_code'] = status;
+  const grpcStatus = grpcStatusOf(outcome);
+  if (grpcStatus !== undefined) attributes['rpc.grpc.status_code'] = grpcStatus;
   const cause = causeOf(outcome);
   if (cause !== undefined) attributes['expressway.cause'] = cause;
   return attributes;
 }
+
+/** The gRPC status of a backend's response. Its HTTP status is 200 whether the call failed or not. */
+export const grpcStatusOf = (outcome: Outcome): number | undefined =>
+  outcome.kind === 'completed' ? outcome.grpcStatus : undefined;
 
 /** The span name: the method, and the route if there is one, but never a path. */
 export function spanName(method: string | undefined, route: string | undefined, { methods }: AttributeRules): string {
