@@ -5,7 +5,7 @@ import { eventually as eventuallyWithin } from '../../lib/testing/eventually.ts'
 import { pause } from './pause.ts';
 
 /** As users have it, with more patience: several suites run at once, and what is waited for may be in another process. */
-export function eventually(what: string, condition: () => unknown, deadlineMs = 30_000): Promise<void> {
+export function eventually(what: string, condition: () => unknown, deadlineMs = 90_000): Promise<void> {
   return eventuallyWithin(what, condition, deadlineMs);
 }
 
