@@ -14,7 +14,7 @@ import {
   type RejectedEarlyEvent,
 } from 'expressway';
 import { certificate } from '../support/certificate.ts';
-import { ForcedShedding, respondsAtOnce } from '../support/forced-shedding.ts';
+import { endsNow, ForcedShedding, respondsAtOnce } from '../support/forced-shedding.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { pause } from '../support/pause.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -200,6 +200,22 @@ test('in a long turn of the event loop, a client that repeats a rejected request
   // The next turn is not long.
   site.forced.rejects = true;
   expect([respondsAtOnce(repeating, get('/5')), respondsAtOnce(repeating, get('/6'))]).toEqual([true, true]);
+});
+
+test('a client that ends its side right after its request gets the delayed rejection', async () => {
+  const site = new Site();
+  const { port, server } = await site.open();
+  const connected = new Promise<Socket>((resolve) => server.once('connection', resolve));
+  const client = await known(port);
+  const socket = await connected;
+  site.forced.isShedding = true;
+  expect(respondsAtOnce(socket, get('/1'))).toBe(true);
+  hold(80);
+  expect(respondsAtOnce(socket, get('/2'))).toBe(false);
+  endsNow(socket);
+  expect([(await client.response()).status, (await client.response()).status]).toEqual([503, 503]);
+  await client.closed();
+  expect([client.closedBy, client.pending.length]).toEqual(['FIN', 0]);
 });
 
 test('a priority function that throws is an error for the app, as ever', async () => {

@@ -10,7 +10,7 @@ import {
   loadShedding,
   observability,
 } from 'expressway';
-import { ForcedShedding, respondsAtOnce } from '../support/forced-shedding.ts';
+import { endsNow, ForcedShedding, respondsAtOnce } from '../support/forced-shedding.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -203,25 +203,33 @@ test('in a long turn of the event loop, a client that repeats a rejected request
   server.on('connection', (socket) => sockets.push(socket));
   const { port } = cleanup.add(await listen(() => {}, server));
   const clients = [];
-  for (let count = 0; count < 4; count += 1) {
+  for (let count = 0; count < 5; count += 1) {
     const client = cleanup.add(await RawClient.connect(port));
     client.send(get('/first'));
     expect((await client.response()).status).toBe(200);
     clients.push(client);
   }
-  const [repeating, other, throwing, responded] = clients as [RawClient, RawClient, RawClient, RawClient];
+  const [repeating, other, throwing, responded, ending] = clients as [
+    RawClient,
+    RawClient,
+    RawClient,
+    RawClient,
+    RawClient,
+  ];
   const reads = (index: number, target: string) => respondsAtOnce(sockets[index] as Socket, get(target));
   const emitWarning = jest.spyOn(process, 'emitWarning').mockReturnValue();
   cleanup.add({ close: () => emitWarning.mockRestore() });
   forced.isShedding = true;
-  expect([0, 2, 3].map((index) => reads(index, '/1'))).toEqual([true, true, true]);
+  expect([0, 2, 3, 4].map((index) => reads(index, '/1'))).toEqual([true, true, true, true]);
   hold(80);
-  expect([reads(0, '/3'), reads(1, '/1'), reads(2, '/throws'), reads(3, '/responded')]).toEqual([
+  expect(reads(1, '/1')).toBe(true);
+  expect([reads(0, '/3'), reads(2, '/throws'), reads(3, '/responded'), reads(4, '/ending')]).toEqual([
     false,
-    true,
+    false,
     false,
     false,
   ]);
+  endsNow(sockets[4] as Socket);
   const statuses = async (client: RawClient, count: number) => {
     const found = [];
     for (let n = 0; n < count; n += 1) found.push((await client.response()).status);
@@ -232,8 +240,11 @@ test('in a long turn of the event loop, a client that repeats a rejected request
   expect(await statuses(throwing, 1)).toEqual([503]);
   await throwing.closed();
   expect(await statuses(responded, 2)).toEqual([503, 204]);
+  expect(await statuses(ending, 2)).toEqual([503, 503]);
+  await ending.closed();
+  expect(ending.closedBy).toBe('FIN');
   // In the context of its request, as in a turn that is not long.
-  expect(told).toEqual(['/1', '/1', '/1', '/1', '/3', '/throws']);
+  expect(told).toEqual(['/1', '/1', '/1', '/1', '/1', '/ending', '/3', '/throws']);
   expect(emitWarning.mock.calls).toEqual([
     [
       expect.stringContaining('responded to a request that loadShedding() rejected, and the connection was cut'),

@@ -28,3 +28,9 @@ export function respondsAtOnce(socket: Socket, bytes: string): boolean {
   socket.emit('data', Buffer.from(bytes));
   return socket.bytesWritten > bytesWritten;
 }
+
+/** Ends the client's side of a connection of a server as if the server had just read that. */
+export function endsNow(socket: Socket): void {
+  socket.push(null);
+  socket.read(0);
+}

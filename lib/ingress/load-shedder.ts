@@ -5,6 +5,7 @@ import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Rejected } from '../core/outcome.ts';
 import { endApart, reject } from '../core/reject.ts';
+import { afterTurn } from './after-turn.ts';
 import { type EarlyDecision, type EarlyGate, wasAdmitted } from './early-gate.ts';
 import { EarlyResponses } from './early-responses.ts';
 import type { LoadSheddingSettings, LoadSheddingStatus, PriorityRequest } from './load-shedding-options.ts';
@@ -52,12 +53,6 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
   #isInTurn = false;
   /** Number of turns of overloads so far. */
   #turn = 0;
-  readonly #rejectLate = (exchange: Exchange): void => {
-    // The client may have left, or the app may have responded.
-    if (exchange.outcome !== undefined || exchange.res.headersSent) return;
-    const occasion = 'a request that loadShedding() rejected';
-    endApart(exchange, occasion, () => reject(exchange, this.#outcome, this.#events));
-  };
   readonly #endTurn = (): void => {
     this.#isInTurn = false;
     this.#gate.turnEnded(performance.now());
@@ -91,7 +86,7 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
     }
     this.#rejected += 1;
     const { socket } = exchange.req;
-    if (socket && this.#mustWait(socket)) setImmediate(this.#rejectLate, exchange);
+    if (socket && this.#mustWait(socket)) afterTurn(socket, () => this.#rejectLate(exchange));
     else reject(exchange, this.#outcome, this.#events);
     return false;
   }
@@ -175,6 +170,13 @@ export class LoadShedder implements ExchangeObserver, EarlyGate {
     const isRepeated = socket[kRejectedIn] === this.#turn;
     socket[kRejectedIn] = this.#turn;
     return isRepeated && this.#gate.isLongTurn(performance.now());
+  }
+
+  #rejectLate(exchange: Exchange): void {
+    // The client may have left, or the app may have responded.
+    if (exchange.outcome !== undefined || exchange.res.headersSent) return;
+    const occasion = 'a request that loadShedding() rejected';
+    endApart(exchange, occasion, () => reject(exchange, this.#outcome, this.#events));
   }
 
   #hasPlace(priority: Priority): boolean {

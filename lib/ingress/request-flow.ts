@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { kHttp2 } from '../core/connection.ts';
 import type { RejectionCause } from '../core/outcome.ts';
+import { afterTurn } from './after-turn.ts';
 import { ChunkOverhead } from './chunk-overhead.ts';
 import { type ConnectionResponses, responseOn } from './connection-responses.ts';
 import { type EarlyGate, noteAdmitted } from './early-gate.ts';
@@ -264,7 +265,7 @@ export class RequestFlow {
   /** Bytes that come until then wait, because responses must be in the order of their requests. */
   #respondLater(respond: () => void): void {
     this.#keep(EMPTY);
-    setImmediate(() => {
+    afterTurn(this.#socket, () => {
       if (this.#socket.writable) respond();
       this.#goOn();
     });
