@@ -122,6 +122,19 @@ test.each(EXPRESS_VERSIONS)(
   },
 );
 
+test('`OPTIONS *` has no path: a proxy responds to it only without a filter', async () => {
+  const status = async (paths: Paths) => {
+    const app = express().use(PROXIES['roundRobinProxy()']!(paths));
+    app.use((_req, res) => void res.status(299).end());
+    const { port } = cleanup.add(await listen(app));
+    return (await rawRequest(port, 'OPTIONS * HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n')).status;
+  };
+  expect(await status({ pathFilter: '/api/' })).toBe(299);
+  expect(await status({ pathFilter: '/api/', pathRewrite: { '^': '/api/' } })).toBe(299);
+  expect(await status({ pathRewrite: { '^': '/api/' } })).toBe(204);
+  expect(backend.requests).toHaveLength(0);
+});
+
 test('the handler behind a filter gets the whole body of a request that a middleware reads', async () => {
   const app = express().use((req, _res, next) => {
     req.on('data', () => {});

@@ -65,6 +65,11 @@ export function filteredRequests({ pathFilter, pathRewrite, events }: FilterOpti
   loading.catch(() => {});
   return function expresswayFilter(req: IncomingMessage, res: ServerResponse, next: Next | undefined): void {
     const last = toOriginForm(req, next ?? lastHandler(req, res, events));
+    // `OPTIONS *` has no path, so no filter matches it.
+    if (req.url === '*' && pathFilter !== undefined) {
+      last();
+      return;
+    }
     // A rewrite could make a path of such a target. The proxy rejects it, and responds to `OPTIONS *` itself.
     if (!req.url?.startsWith('/')) {
       forward(req, res, last);
