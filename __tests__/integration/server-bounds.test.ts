@@ -205,6 +205,26 @@ describe.each(PROTOCOLS)('responses that clients do not read, over $name', (prot
   });
 });
 
+test('a client that ends its side within its upload has left, whether or not it has a response: it is not refused', async () => {
+  const { told, client, backend } = await setUp({}, {}, (socket, { target }) => {
+    if (target === '/early') socket.write('HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno');
+  });
+  for (const [target, status] of [
+    ['/early', 413],
+    ['/none', undefined],
+  ] as const) {
+    const one = (await client()) as RawClient;
+    one.send(`POST ${target} HTTP/1.1\r\n${H}Content-Length: 9\r\n\r\nhello`);
+    if (status !== undefined) expect((await one.response()).status).toBe(status);
+    await eventually('the backend is asked', () => backend.requests.at(-1)?.target === target);
+    one.socket.end();
+    await one.closed();
+    expect([one.closedBy, one.pending.length]).toEqual(['FIN', 0]);
+  }
+  await eventually('the backend is free', () => backend.connections.size === 0);
+  expect(told).toEqual([]);
+});
+
 describe.each(PROTOCOLS)('maxBodyBytes, over $name', (protocol) => {
   const isHttp1 = protocol.name === 'HTTP/1.1';
   const LIMIT = 1_000;

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import * as api from '@opentelemetry/api';
@@ -18,6 +19,7 @@ import {
   accessLog,
   circuitBreaker,
   GatewayEvents,
+  hardenServer,
   ipRateLimit,
   observability,
   type RoundRobinProxyOptions,
@@ -88,6 +90,7 @@ interface Setup {
   /** Mounts what comes before `observability()`. */
   readonly before?: (app: Express) => void;
   readonly prepare?: (app: Express) => void;
+  readonly serverOf?: (app: Express) => Server;
 }
 
 async function open({ options = {}, backends, proxy: proxyOptions, script, prepare, ...rest }: Setup = {}) {
@@ -110,7 +113,7 @@ async function open({ options = {}, backends, proxy: proxyOptions, script, prepa
     roundRobinProxy({ backends: backends ?? [backend.url], events, responseTimeoutMs: 2_000, ...proxyOptions }),
   );
   app.use(limiter, breaker, proxy);
-  const gateway = cleanup.add(await listen(app));
+  const gateway = cleanup.add(await listen(app, rest.serverOf?.(app)));
   gateway.server.on('upgrade', upgradeHandler(app));
   return { ...gateway, backend, breaker };
 }
@@ -590,6 +593,26 @@ describe('spans of failures', () => {
     expect(clients[0]?.attributes['expressway.cause']).toBe('content_too_large');
     // The status is the gateway's own: the backend has sent none.
     expect(clients[0]?.attributes).not.toHaveProperty(['http.response.status_code']);
+    socket.destroy();
+  });
+
+  test.each<[string, string, (socket: Socket) => unknown, number, string]>([
+    ['a client that ends its side', 'Content-Length: 9', (socket) => socket.end(), 499, 'client_abort'],
+    ['a client that resets', 'Content-Length: 9', (socket) => socket.resetAndDestroy(), 499, 'client_abort'],
+    ['a bad chunk', 'Transfer-Encoding: chunked', (socket) => socket.write('bad\n'), 400, 'bad_request'],
+  ])('an upload that is broken off by %s has one cause in both spans and the log', async (...row) => {
+    const [, framing, breakOff, status, cause] = row;
+    register();
+    const { port, backend } = await open({ script: () => {}, serverOf: (app) => hardenServer(createServer(app)) });
+    const socket = dial(port);
+    socket.write(`POST / HTTP/1.1\r\nHost: a\r\n${framing}\r\n\r\n5\r\nab`);
+    await eventually('the backend is asked', () => backend.requests.length === 1);
+    breakOff(socket);
+    const { server, clients } = await spans(2);
+    expect([server, clients[0]].map((span) => span?.attributes['expressway.cause'])).toEqual([cause, cause]);
+    expect([server, clients[0]].map(statusOf)).toEqual([UNSET, UNSET]);
+    await eventually('it is logged', () => lines.length > 0);
+    expect(lines).toMatchObject([{ status, cause }]);
     socket.destroy();
   });
 });

@@ -63,6 +63,18 @@ export class ConnectionResponses {
     }
   }
 
+  /** Ends the connection of a client that ended its side within a body. The responses to other requests are still sent. */
+  left(socket: Duplex): void {
+    const res = responseOn(socket);
+    if (res !== undefined && !res.req.complete) {
+      this.refuse(socket, undefined);
+      return;
+    }
+    this.#ending.add(socket);
+    if (res === undefined) linger(socket);
+    else endAfter(socket, res);
+  }
+
   /** Rejects a request before any middleware sees it. */
   refuseUnseen(req: IncomingMessage, res: ServerResponse, cause: RejectionCause, detail?: string): void {
     const event = refusal(req.socket, cause, { detail, responds: true });

@@ -67,6 +67,11 @@ export function hardenServer<S extends Server>(server: S, given?: HardenServerOp
   if (inner !== raw) watchConnections(server, 'secureConnection', inner);
   server.on('clientError', (error: Error & { readonly code?: string }, socket: Duplex) => {
     if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isInGrpcCall(socket)) return;
+    // The client ended its side of the connection within a body: it has left, as after a reset (docs/decisions/0026).
+    if (error.code === 'HPE_INVALID_EOF_STATE' && unreadOn(socket) !== undefined) {
+      responses.left(socket);
+      return;
+    }
     const refusal = parserRefusal(error, socket);
     responses.refuse(socket, refusal?.cause, refusal?.detail);
   });

@@ -224,7 +224,9 @@ export class Failover implements AttemptOwner, Waiter {
       } else {
         // The exchange cannot derive the gRPC status from the response.
         if (outcome.kind === 'completed' && outcome.grpcStatus !== undefined) this.#exchange.settle(outcome);
-        this.#choice.forwarded(outcome);
+        // The gateway rejected the body, such as one with bad chunks: then the client has not left.
+        const known = this.#exchange.outcome;
+        this.#choice.forwarded(outcome.kind === 'aborted' && known?.kind === 'rejected' ? known : outcome);
         this.#owner.over();
       }
     } catch (error) {
