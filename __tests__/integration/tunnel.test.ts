@@ -1,13 +1,15 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import type { Server as HttpServer, RequestListener } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { createServer as createSecureServer } from 'node:tls';
+import { connect as connectTls, createServer as createSecureServer } from 'node:tls';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { type RoundRobinProxyOptions, roundRobinProxy, type TunnelOptions } from 'expressway';
 import { certificate } from '../support/certificate.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
-import { stays } from '../support/pause.ts';
+import { afterRead, stays } from '../support/pause.ts';
 import { PROTOCOLS, type TextClient } from '../support/protocols.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { answer, RecorderBackend, type Script } from '../support/recorder-backend.ts';
@@ -64,6 +66,26 @@ function pour(socket: Duplex): { readonly sent: number } {
   more();
   return state;
 }
+
+test('R35: over TLS as well, a client that ends its side gets what the backend still sends', async () => {
+  const backend = await server((socket) => {
+    socket.once('data', (head) => socket.write(switchingFor(head)));
+    socket.on('end', () => afterRead(() => socket.end('last words')));
+  });
+  const secure = (app: RequestListener) => createHttpsServer(certificate, app) as unknown as HttpServer;
+  const { port } = cleanup.add(await proxyGateway({ backends: [backend.url] }, undefined, secure));
+  const client = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, allowHalfOpen: true } as never);
+  cleanup.add({ close: () => void client.destroy() });
+  let text = '';
+  client.setEncoding('latin1').on('data', (part: string) => {
+    text += part;
+  });
+  client.write(upgradeRequest());
+  await eventually('the tunnel is open', () => text.endsWith('\r\n\r\n'));
+  client.end();
+  await once(client, 'end');
+  expect(text.slice(text.indexOf('\r\n\r\n') + 4)).toBe('last words');
+});
 
 describe.each(PROTOCOLS)('over $name', (protocol) => {
   const gatewayTo = async (options: RoundRobinProxyOptions) =>

@@ -44,7 +44,8 @@ export class Tunnel implements Watched {
    */
   open(head: string, sentEarly: Buffer): void {
     this.#watchdog.watch(this);
-    // A backend that ends first still gets the client's bytes. By default, undici's sockets would close.
+    // A side that ends first still gets the bytes of the other one. By default, undici's sockets and those of TLS servers would close.
+    this.#client.allowHalfOpen = true;
     this.#backend.allowHalfOpen = true;
     this.#client.write(head, 'latin1');
     if (sentEarly.length > 0) this.#backend.write(sentEarly);
