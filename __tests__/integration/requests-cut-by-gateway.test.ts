@@ -143,6 +143,36 @@ test.each(PROTOCOLS.flatMap((protocol) => CUT_STREAMS.map((row) => [protocol.nam
   },
 );
 
+test.each(PROTOCOLS)(
+  '$name: a response that its client does not read in time is recorded as cut, and is no failure of the backend',
+  async ({ hardened, connect }) => {
+    const length = 64 * 1_048_576;
+    const backend = cleanup.add(
+      await RecorderBackend.start((connection) => {
+        connection.write(`HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n`);
+        connection.write(Buffer.alloc(length));
+      }),
+    );
+    const log: { status: number; cause: string | undefined; source: string }[] = [];
+    const attempts: string[] = [];
+    const to = { write: (line: string) => log.push(JSON.parse(line)) > 0 };
+    const proxy = cleanup.add(roundRobinProxy({ backends: [backend.url], circuit: { minimumRequests: 1 } }));
+    proxy.events.on('forwarded', ({ outcome }) => {
+      attempts.push(outcome.kind === 'rejected' ? outcome.cause : outcome.kind);
+    });
+    const app = express().use(observability({ accessLog: accessLog({ to }) }), proxy);
+    const bounds = { sendTimeoutMs: 300, checkIntervalMs: 20 };
+    const { port } = cleanup.add(await listen(app, hardened(bounds)(app)));
+    const client = cleanup.add(await connect(port));
+    client.send(GET);
+    client.socket.pause();
+    await eventually('it is recorded', () => log.length === 1);
+    const [{ status, cause, source } = {}] = log;
+    expect({ status, cause, source }).toEqual({ status: 408, cause: 'client_timeout', source: 'gateway' });
+    expect([attempts, proxy.status()[0]?.circuit]).toEqual([['client_timeout'], 'closed']);
+  },
+);
+
 const UPGRADE =
   'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';

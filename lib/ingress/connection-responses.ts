@@ -116,7 +116,10 @@ export class ConnectionResponses {
   cut(socket: Socket, cause: RejectionCause, detail?: string): void {
     this.#ending.add(socket);
     const res = responseOn(socket);
-    this.#tell(socket, cause, { detail, exchange: res && exchangeOf(res.req, res) });
+    const exchange = res && exchangeOf(res.req, res);
+    // Otherwise its record would say that the client left.
+    exchange?.settle({ kind: 'rejected', cause, detail });
+    this.#tell(socket, cause, { detail, exchange });
     markEnded(socket);
     resetConnection(socket);
   }
