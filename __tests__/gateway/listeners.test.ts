@@ -127,6 +127,20 @@ describe('HTTP_REDIRECT_PORT', () => {
     expect(await redirected(gateway, head)).toMatchObject({ status: 400, location: undefined });
   });
 
+  test('a client that still sends its body gets no reset, which could overtake the response', async () => {
+    const { gateway } = await open();
+    const client = await RawClient.connect(portOf(gateway.redirectUrl ?? ''));
+    client.send('POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\n');
+    const response = await client.response();
+    expect([response.status, response.field('connection')]).toEqual([308, 'close']);
+    for (let sent = 0; sent < 100_000; sent += 10_000) {
+      expect(await new Promise((resolve) => client.socket.write('x'.repeat(10_000), resolve))).toBeFalsy();
+    }
+    client.socket.end();
+    await once(client.socket, 'close');
+    expect(client.closedBy).toBe('FIN');
+  });
+
   test('HTTP_REDIRECT_TO_PORT is the port that clients know, and 443 is left out', async () => {
     for (const [to, location] of [
       ['443', 'https://a.test/x'],

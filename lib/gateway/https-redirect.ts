@@ -2,6 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { exchangeOf } from '../core/exchange.ts';
 import type { Middleware } from '../core/http.ts';
 import { createServer } from '../core/node-http.ts';
+import { leaveUnread } from '../core/unread-content.ts';
 import { type AcmeStore, challengeName } from './acme/acme-store.ts';
 
 /** A host name or an IP address, as in `Host` (RFC 9110 §7.2), with or without a port. */
@@ -69,12 +70,12 @@ function locationFor(req: IncomingMessage, port: number): string | undefined {
 }
 
 function respond(res: ServerResponse, status: number, content: string, location?: string): void {
+  res.shouldKeepAlive = false;
+  leaveUnread(res);
   res.writeHead(status, {
     ...(location === undefined ? {} : { Location: location }),
     'Content-Type': 'text/plain',
     'Content-Length': Buffer.byteLength(content),
-    // The content of the request is not read.
-    Connection: 'close',
   });
   res.end(content);
 }
