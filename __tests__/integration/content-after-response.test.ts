@@ -1,8 +1,19 @@
+import { once } from 'node:events';
 import { createServer } from 'node:http';
+import type { Socket } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { type ClientRefusedEvent, GatewayEvents, type HardenServerOptions, hardenServer } from 'expressway';
+import express from 'express';
+import {
+  type ClientRefusedEvent,
+  GatewayEvents,
+  type HardenServerOptions,
+  hardenServer,
+  ipRateLimit,
+  serviceRouter,
+} from 'expressway';
 import { Cleanup } from '../support/gateway.ts';
 import { RawClient } from '../support/raw-client.ts';
+import { answer, RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
@@ -71,3 +82,44 @@ describe('a client that sends the body of a request that has its response', () =
     }
   });
 });
+
+/** nginx asks for both, by default. */
+const NOT_KEPT = ['HTTP/1.0\r\nConnection: close', 'HTTP/1.1\r\nConnection: close', 'HTTP/1.0'];
+const EARLY = [
+  ['/denied', 403],
+  ['/none', 404],
+  ['/moved', 302],
+  ['/fixed', 200],
+  ['/early', 413],
+] as const;
+
+test.each(NOT_KEPT.flatMap((version) => EARLY.map(([path, status]) => [version, path, status] as const)))(
+  '%j: no reset overtakes the response to %s, though the client still sends a short body',
+  async (version, path, status) => {
+    const early = answer('HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno');
+    const backend = cleanup.add(await RecorderBackend.start(early));
+    const limiter = cleanup.add(ipRateLimit({ deny: ['127.0.0.1'] }));
+    const router = serviceRouter({
+      services: { all: { backends: [backend.url] } },
+      routes: [
+        { path: '/early', service: 'all' },
+        { path: '/moved', redirect: { fullPath: '/' } },
+        { path: '/fixed', respond: { body: 'no' } },
+      ],
+    });
+    cleanup.add(router);
+    const app = express().use('/denied', limiter).use(router);
+    const server = hardenServer(createServer(app));
+    const { port } = cleanup.add(await listen(app, server));
+    const accepted = once(server, 'connection');
+    const client = cleanup.add(await RawClient.connect(port));
+    const [socket] = (await accepted) as [Socket];
+    const closed = once(socket, 'close');
+    client.send(`POST ${path} ${version}\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx`);
+    const response = await client.response();
+    expect([response.status, response.field('connection')]).toEqual([status, 'close']);
+    client.socket.end('x'.repeat(99_999));
+    await closed;
+    expect(socket.bytesRead).toBeGreaterThan(100_000);
+  },
+);

@@ -27,20 +27,20 @@ export function endsSoon(req: IncomingMessage, bytesRead = 0): boolean {
 
 /**
  * Prepares a response to a request whose body is not wanted. Node would read all of the body, of any length, to keep the connection
- * (RFC 9112 §9.3). Here a short rest is read if it comes within `LINGER_MS`; otherwise the connection ends with the response.
- * Call it before the head of the response is sent.
+ * (RFC 9112 §9.3). Here a short rest is read if it comes within `LINGER_MS`; otherwise the connection ends with the response. So does one
+ * whose client asks for that, as nginx does by default. Call it before the head of the response is sent.
  */
 export function leaveUnread(res: ServerResponse): void {
   const { req } = res;
   // HTTP/2 ends streams instead, and flow control limits what a client may send.
-  if (req.complete || req.httpVersionMajor === 2) return;
-  if (!endsSoon(req)) {
+  if (req.complete || req.httpVersionMajor === 2 || declaredLength(req) === 0) return;
+  if (!endsSoon(req) || !res.shouldKeepAlive) {
     lastResponse(res);
-  } else if (declaredLength(req) > 0) {
-    res.once('finish', () => {
-      if (!req.complete) setTimeout(endUnlessComplete, LINGER_MS, req).unref();
-    });
+    return;
   }
+  res.once('finish', () => {
+    if (!req.complete) setTimeout(endUnlessComplete, LINGER_MS, req).unref();
+  });
 }
 
 function endUnlessComplete(req: IncomingMessage): void {

@@ -131,9 +131,13 @@ export class ClientResponse {
     removeResponseHead(this.#res, this.#heldHead.fields, this.#heldHead.own);
   }
 
-  /** A client that gets an early response may still send a long body: the response does not wait for that (RFC 9112 §9.3). */
+  /**
+   * A client that gets an early response may still send a long body: the response does not wait for that (RFC 9112 §9.3). Nor does a connection
+   * that ends with the response.
+   */
   #endUpload(): void {
-    if (this.#isAwaited) lastResponse(this.#res);
+    const { req, shouldKeepAlive } = this.#res;
+    if (this.#isAwaited || (this.upload !== undefined && !shouldKeepAlive && !req.complete)) lastResponse(this.#res);
   }
 }
 
