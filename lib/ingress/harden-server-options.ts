@@ -74,8 +74,8 @@ export interface HardenServerOptions {
   receiveGraceMs?: number;
   /**
    * Milliseconds in which a client must read some of a response that waits for it; then the server cuts the connection. A response without
-   * unread bytes, like a quiet event stream, may take any time. The server notices a read only when a third of the kernel's buffer is free (1.3 MB
-   * at most by default on Linux), so a client that reads less than 25 KB/s may be cut, too. 0 for any time.
+   * unread bytes, like a quiet event stream, may take any time. The server notices a read only when a third of the kernel's buffer is free
+   * (by default at most 1.3 MB on Linux). So a client that steadily reads less than 25 KB/s may be cut, too. 0 for any time.
    * @default 60000
    */
   sendTimeoutMs?: number;
