@@ -197,6 +197,45 @@ test.each<[string, ChangeBodyOptions['change']]>([
   expect(await ask(server, '/css')).toMatchObject({ status: 200, body: PAGE });
 });
 
+test.each<[string, unknown]>([
+  ['nothing', undefined],
+  ['null', null],
+  ['an object that was not made to JSON', { a: 1 }],
+  ['a list that was not made to JSON', [{ a: 1 }, { a: 2 }]],
+  ['numbers', [1, 2, 3]],
+  ['other bytes', new Uint16Array([300])],
+  ['a number', 5],
+])('when the function returns %s, the error names it, and the client gets no such body', async (_, returned) => {
+  const server = await gateway({ change: () => returned as never });
+  const { status, body } = await ask(server, '/gzip');
+  expect([status, body]).toEqual([500, expect.stringMatching('change\\(\\) of changeBody\\(\\) returned ')]);
+  expect(body).toContain('but must return a string or a Uint8Array');
+});
+
+test.each([
+  ['/gzip', 'Internal Server Error'],
+  ['/garbage', 'Bad Gateway'],
+])('an error has no reason phrase of the backend: %s', async (path, reason) => {
+  const server = await gateway({ change: () => Promise.reject(new Error('no')) });
+  expect(await ask(server, path)).toMatchObject({ reason });
+});
+
+test.each<[number, string, string | undefined]>([
+  [404, 'Not Found', '3'],
+  [204, 'No Content', undefined],
+  [304, 'Not Modified', undefined],
+])('the status %d of the function has its own reason phrase: %s', async (status, reason, length) => {
+  const server = await gateway({
+    change: (_body, _req, res) => {
+      res.statusCode = status;
+      return status === 404 ? 'new' : '';
+    },
+  });
+  const got = await ask(server, '/gzip');
+  expect(got).toMatchObject({ status, reason });
+  expect(got.headers['content-length']).toBe(length);
+});
+
 test('a body that breaks off never looks whole', async () => {
   await expect(ask(await gateway(), '/dies-later')).rejects.toThrow('socket hang up');
 });

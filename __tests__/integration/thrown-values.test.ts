@@ -3,6 +3,7 @@ import express, { type NextFunction, type Request, type Response } from 'express
 import {
   apiKeyAuth,
   basicAuth,
+  changeBody,
   circuitBreaker,
   compose,
   GatewayEvents,
@@ -54,6 +55,12 @@ const FUNCTIONS: Record<string, readonly [mount: Mount, name: string, isAsync: b
   pathFilter: [(pathFilter, backend) => proxy({ pathFilter }, backend), 'pathFilter()', false],
   pathRewrite: [(pathRewrite, backend) => proxy({ pathRewrite }, backend), 'pathRewrite()', true],
   'response.change': [(change, backend) => proxy({ response: { change } }, backend), 'response.change()', false],
+  'change of changeBody()': [
+    (change) =>
+      compose(changeBody({ types: ['text/html'], change }), (_req: Request, res: Response) => void res.send('page')),
+    'change() of changeBody()',
+    true,
+  ],
   'the option body': [(body, backend) => compose(express.json(), proxy({ body }, backend)), 'body()', false],
   'the option body of undiciTransport()': [
     (body, backend) =>

@@ -1,9 +1,12 @@
 import type { IncomingMessage, OutgoingHttpHeader, ServerResponse } from 'node:http';
 import { promisify } from 'node:util';
 import { brotliDecompress, gunzip, inflate, zstdDecompress } from 'node:zlib';
+import { GatewayError } from '../../core/errors.ts';
 import { exchangeOf } from '../../core/exchange.ts';
 import type { AppRequest, Middleware, Next } from '../../core/http.ts';
 import { type Checks, described, func, integer, resolveOptions } from '../../core/options.ts';
+import { shownValue } from '../../core/shown-value.ts';
+import { named } from '../../core/thrown-by.ts';
 
 /** Makes the new body of a response. May set headers and the status of `res`. */
 export type ChangeBodyFunction = {
@@ -84,10 +87,11 @@ export function changeBody(given: ChangeBodyOptions): Middleware {
     checks,
   );
   const types = new Set(options.types.map((type) => type.toLowerCase()));
+  const safe = { ...options, change: named('change() of changeBody()', options.change) };
   return function expresswayChangeBody(req: IncomingMessage, res: ServerResponse, next: Next): void {
     delete req.headers.range;
     delete req.headers['if-range'];
-    new HeldResponse(req, res, next, types, options).hold();
+    new HeldResponse(req, res, next, types, safe).hold();
     next();
   };
 }
@@ -199,14 +203,18 @@ class HeldResponse {
       for (const name of OF_THE_BODY) res.removeHeader(name);
       const body = await this.#decoded(String(coding ?? 'identity').toLowerCase());
       this.#release();
-      const changed = await this.#options.change(body, this.#req as AppRequest, res);
+      const { statusCode, statusMessage } = res;
+      const changed = bytesOf(await this.#options.change(body, this.#req as AppRequest, res));
       if (res.destroyed || res.headersSent) return;
-      const bytes = Buffer.from(changed as string);
-      res.setHeader('Content-Length', bytes.length);
-      res.end(bytes);
+      if (res.statusCode !== statusCode && res.statusMessage === statusMessage) res.statusMessage = '';
+      // A response without a body: a length would be an error (204), or that of another response (304).
+      if (res.statusCode !== 204 && res.statusCode !== 304) res.setHeader('Content-Length', changed.length);
+      res.end(changed);
     } catch (error) {
       this.#release();
       if (res.destroyed || res.headersSent) return;
+      // That of the backend belongs to its status.
+      res.statusMessage = '';
       for (const name of ['etag', 'last-modified', 'cache-control', 'expires', 'content-type']) res.removeHeader(name);
       exchangeOf(this.#req, res).isAppError = true;
       this.#next(error);
@@ -227,6 +235,14 @@ class HeldResponse {
       throw bodyError(`cannot be decompressed (${coding})`, error);
     }
   }
+}
+
+/** The new body. `Buffer.from()` would make bytes of a list, too, such as JSON that was parsed and changed. */
+function bytesOf(changed: unknown): Buffer {
+  if (typeof changed === 'string') return Buffer.from(changed);
+  if (changed instanceof Uint8Array) return Buffer.from(changed.buffer, changed.byteOffset, changed.byteLength);
+  const message = `change() of changeBody() returned ${shownValue(changed)}, but must return a string or a Uint8Array`;
+  throw new GatewayError('ERR_EXPRESSWAY_CALLBACK', message);
 }
 
 /** Express responds with the `status` of an error. */
