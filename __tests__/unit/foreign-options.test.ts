@@ -10,12 +10,17 @@ test.each([
   ['roundRobinProxy', { onError: () => {} }, 'unknown option "onError": use errorResponses()'],
   ['roundRobinProxy', { proxyReqPathResolver: () => '/' }, 'unknown option "proxyReqPathResolver": use pathRewrite'],
   ['roundRobinProxy', { userResDecorator: () => '' }, 'unknown option "userResDecorator": use changeBody()'],
+  // The first two are on already, and the third is not "forwarded".
+  ['roundRobinProxy', { preserveHeaderKeyCase: true }, 'header names keep their case'],
+  ['roundRobinProxy', { preserveHostHdr: true }, 'it is on unless changeOrigin is true'],
+  ['roundRobinProxy', { forward: 'http://localhost:1' }, 'use mirror of a route of serviceRouter()'],
   ['serviceRouter', { services: { a: { pathRewrite: {} } } }, 'unknown option "pathRewrite": use rewrite of a route'],
   ['serviceRouter', { authentication: { a: { forward: {} } } }, 'unknown option "forward": use forwardAuth'],
   ['serviceRouter', { authentication: { a: { basicAuth: {} } } }, 'unknown option "basicAuth": use basic'],
   ['http2Server', { key: 'PEM' }, 'unknown option "key": put it into tls'],
   ['circuitBreaker', { resetTimeout: 1 }, 'unknown option "resetTimeout": use openMs'],
   ['circuitBreaker', { failureRate: 1 }, 'unknown option "failureRate": did you mean "failureRatio"?'],
+  ['ipRateLimit', { message: 'slow down' }, 'errorResponses() gives it the format of your app'],
   ['ipRateLimit', { max: 1 }, 'unknown option "max": use limit'],
 ])('%s(%j) names the option to use instead', (name, options, message) => {
   const http2 = (options: object) => http2Server(() => undefined, options);

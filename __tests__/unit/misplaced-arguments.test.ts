@@ -2,6 +2,7 @@ import { createServer } from 'node:http';
 import { createServer as createHttp2Server, createSecureServer } from 'node:http2';
 import { expect, test } from '@jest/globals';
 import express, { type RequestHandler } from 'express';
+import * as suite from 'expressway';
 import {
   accessLog,
   circuitBreaker,
@@ -63,5 +64,77 @@ test.each(Object.entries(MIDDLEWARES))(
       message: expect.stringMatching(new RegExp(`^${name}: .*got a request instead of options: call it`)),
     });
     await cleanup.run();
+  },
+);
+
+/** Values that are neither options, nor an app, nor a function, in JavaScript without types. */
+const VALUES = [null, 5, Number.NaN, 'text', true, [], [5], Symbol('s')] as const;
+const WITHOUT_DEFAULT = [undefined, ...VALUES] as const;
+
+const never = (): never => {
+  throw new Error('called');
+};
+
+/** Each call of the suite with one wrong argument. */
+const CALLS: Record<string, readonly [values: readonly unknown[], call: (given: never) => unknown]> = {
+  ipRateLimit: [VALUES, suite.ipRateLimit],
+  rateLimitStore: [VALUES, suite.rateLimitStore],
+  circuitBreaker: [VALUES, suite.circuitBreaker],
+  roundRobinProxy: [WITHOUT_DEFAULT, suite.roundRobinProxy],
+  serviceRouter: [WITHOUT_DEFAULT, suite.serviceRouter],
+  requestGuard: [VALUES, suite.requestGuard],
+  loadShedding: [VALUES, suite.loadShedding],
+  observability: [VALUES, suite.observability],
+  accessLog: [WITHOUT_DEFAULT, suite.accessLog],
+  prometheusMetrics: [WITHOUT_DEFAULT, suite.prometheusMetrics],
+  statusFeed: [WITHOUT_DEFAULT, suite.statusFeed],
+  tracing: [WITHOUT_DEFAULT, suite.tracing],
+  errorResponses: [VALUES, suite.errorResponses],
+  changeBody: [WITHOUT_DEFAULT, suite.changeBody],
+  jwtAuth: [WITHOUT_DEFAULT, suite.jwtAuth],
+  apiKeyAuth: [WITHOUT_DEFAULT, suite.apiKeyAuth],
+  basicAuth: [WITHOUT_DEFAULT, suite.basicAuth],
+  forwardAuth: [WITHOUT_DEFAULT, suite.forwardAuth],
+  clientCertAuth: [VALUES, suite.clientCertAuth],
+  undiciTransport: [VALUES, suite.undiciTransport],
+  compose: [WITHOUT_DEFAULT, suite.compose],
+  upgradeHandler: [WITHOUT_DEFAULT, suite.upgradeHandler],
+  'upgradeHandler: options': [VALUES, (given) => suite.upgradeHandler(never, given)],
+  expressListener: [[...WITHOUT_DEFAULT, {}, never, createServer(), express.Router()], suite.expressListener],
+  expressServerOptions: [[...WITHOUT_DEFAULT, {}, never, createServer(), express.Router()], suite.expressServerOptions],
+  hardenServer: [[...WITHOUT_DEFAULT, express()], suite.hardenServer],
+  gracefulShutdown: [[...WITHOUT_DEFAULT, express()], suite.gracefulShutdown],
+  stopOnSignals: [[...WITHOUT_DEFAULT, {}, Promise.resolve()], suite.stopOnSignals],
+  'stopOnSignals: options': [VALUES, (given) => suite.stopOnSignals(never, given)],
+  http2Server: [WITHOUT_DEFAULT, suite.http2Server],
+  proxyProtocol: [WITHOUT_DEFAULT, (given) => suite.proxyProtocol(given, { isTrusted: () => true })],
+  assertAddressList: [[undefined, null, 5, 'text', {}, never], suite.assertAddressList],
+  assertBackendTls: [WITHOUT_DEFAULT, suite.assertBackendTls],
+  assertBackends: [WITHOUT_DEFAULT, suite.assertBackends],
+  assertDeclaration: [WITHOUT_DEFAULT, (given) => suite.assertDeclaration(given)],
+  'setLimits()': [[...WITHOUT_DEFAULT, never], (given) => suite.ipRateLimit().setLimits(given)],
+  'prepareLimits()': [[...WITHOUT_DEFAULT, never], (given) => suite.ipRateLimit().prepareLimits(given)],
+  'resetKey() of a limiter': [[undefined, null, 5, true, {}, []], (given) => suite.ipRateLimit().resetKey(given)],
+  'setBackends()': [
+    WITHOUT_DEFAULT,
+    (given) => suite.roundRobinProxy({ backends: ['http://a.test'] }).setBackends(given),
+  ],
+  'setTls()': [WITHOUT_DEFAULT, (given) => suite.roundRobinProxy({ backends: ['http://a.test'] }).setTls(given)],
+};
+
+test.each(Object.entries(CALLS))('%s: an OptionsError says what is wrong', async (_name, [values, call]) => {
+  const before = process.listenerCount('SIGTERM');
+  for (const value of values) {
+    // Some of them reject.
+    const called = (async () => call(value as never))();
+    await expect(called).rejects.toBeInstanceOf(suite.OptionsError);
+  }
+  expect(process.listenerCount('SIGTERM')).toBe(before);
+});
+
+test.each([null, { algorithm: 'fast' }, { burst: 5 }, { keyPrefix: ' ' }])(
+  'rateLimitStore(%j) names itself, and not ipRateLimit()',
+  (given) => {
+    expect(() => suite.rateLimitStore(given as never)).toThrow(/^rateLimitStore: /);
   },
 );

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { isChain, type RanChain, ranBefore } from '../core/compose.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
-import type { ExpressMessages } from './express-server-options.ts';
+import { assertExpressApp, type ExpressMessages } from './express-server-options.ts';
 
 /** The parts of an Express app that are used here. */
 export interface ExpressApp extends ExpressMessages {
@@ -35,8 +35,10 @@ type ExpressResponse = ServerResponse & { locals?: object };
  * and those of Express 4. Tools that trace an app by its layers do not see a chain that responds.
  *
  * @returns a listener. Its third argument, if given, is called like `next` of `app(req, res, next)`.
+ * @throws {OptionsError} when `app` is not an Express app.
  */
 export function expressListener(app: ExpressApp): (req: IncomingMessage, res: ServerResponse, done?: Next) => void {
+  assertExpressApp('expressListener', app);
   const call = app as unknown as Routed;
   // Express 4 has layers of its own before the first one of the app.
   if ('lazyrouter' in app) return call;

@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
-import { type Check, type Checks, optionalDurationMs, resolveOptions } from '../core/options.ts';
+import { type Check, type Checks, OptionsError, optionalDurationMs, resolveOptions } from '../core/options.ts';
+import { shownValue } from '../core/shown-value.ts';
 
 /** Milliseconds. npm passes Ctrl-C on to a process that got it from the terminal already: both signals count as one. */
 const SAME_WISH_MS = 500;
@@ -48,9 +49,12 @@ export interface StopSignals {
  *
  * Use it in programs that stop more than one server. For one server, `gracefulShutdown()` does the same.
  *
- * @throws {OptionsError} that names each unknown key and each bad value.
+ * @throws {OptionsError} that names each unknown key and each bad value, and when `stop` is not a function.
  */
 export function stopOnSignals(stop: (signal: NodeJS.Signals) => unknown, given?: StopSignalsOptions): StopSignals {
+  // The signal would find out, and end the process without stopping anything.
+  if (typeof stop !== 'function')
+    throw new OptionsError('stopOnSignals', [`stop must be a function, got ${shownValue(stop)}`]);
   const { signals, timeoutMs } = resolveOptions('stopOnSignals', given, stopSignalsDefaults, checks);
   let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined;
 

@@ -54,6 +54,7 @@ function rangeOf(text: string): Range | undefined {
  * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every item that is not one.
  */
 export function assertAddressList(items: readonly string[]): void {
+  if (!Array.isArray(items)) throw new OptionsError('address list', [`must be a list, got ${shownValue(items)}`]);
   const bad = items.filter((item) => rangeOf(item) === undefined);
   const problems = bad.map((item) => `${shownValue(item)} is not an IP address or CIDR range`);
   if (problems.length > 0) throw new OptionsError('address list', problems);

@@ -106,7 +106,9 @@ export const IP_RATE_LIMIT_CHECKS: Checks<Given> = {
   events: optional(eventsCheck),
 };
 
-const ANSWER = 'the limiter sends 429 itself; the event "limited" reports it, and rateLimitStore() serves rateLimit()';
+const ANSWER =
+  'the limiter sends 429 itself, and errorResponses() gives it the format of your app; the event "limited" reports it, and rateLimitStore() ' +
+  'serves rateLimit()';
 const NO_RETURN = 'a request counts when it comes; skip and cost decide before that';
 
 /** Options of express-rate-limit, rate-limiter-flexible and @fastify/rate-limit that users may try here. */
@@ -145,13 +147,17 @@ export const FOREIGN_LIMITER_OPTIONS: ForeignOptions = Object.freeze({
 export const LIMITER_OPTIONS: readonly string[] = Object.keys(IP_RATE_LIMIT_CHECKS);
 
 /**
+ * @param subject The function that the app called.
  * @throws {OptionsError} `ERR_EXPRESSWAY_OPTIONS`, with every problem
  * @throws {GatewayError} `ERR_EXPRESSWAY_TRUST_PROXY`
  */
-export function resolveIpRateLimitOptions(options: LimiterOptions | undefined): IpRateLimitSettings {
+export function resolveIpRateLimitOptions(
+  options: LimiterOptions | undefined,
+  subject = 'ipRateLimit',
+): IpRateLimitSettings {
   const given = typeof options?.redis === 'string' ? { ...options, redis: new RedisUrl(options.redis) } : options;
   const settings = resolveOptions<Given, typeof IP_RATE_LIMIT_DEFAULTS>(
-    'ipRateLimit',
+    subject,
     given as Given | undefined,
     IP_RATE_LIMIT_DEFAULTS,
     IP_RATE_LIMIT_CHECKS,
@@ -163,7 +169,7 @@ export function resolveIpRateLimitOptions(options: LimiterOptions | undefined): 
   if (prefix.length > LONGEST_PREFIX) {
     problems.push(`keyPrefix and name must not be longer than ${LONGEST_PREFIX - 1} together`);
   }
-  if (problems.length > 0) throw new OptionsError('ipRateLimit', problems);
+  if (problems.length > 0) throw new OptionsError(subject, problems);
   assertTrustProxy(settings.trustProxy);
   return { ...settings, prefix, quotas };
 }

@@ -5,7 +5,8 @@ import type { LimiterMode } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import { GatewayEvents } from '../core/gateway-events.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
-import { withoutUndefined } from '../core/options.ts';
+import { OptionsError, withoutUndefined } from '../core/options.ts';
+import { shownValue } from '../core/shown-value.ts';
 import { AddressGate, deny } from './address-list.ts';
 import { clientKey } from './client-key.ts';
 import { CountedRequest, createEngine, type Engine, type LimiterContext } from './counted-request.ts';
@@ -95,7 +96,12 @@ function makeLimiter(options: LimiterOptions | undefined, isManaged: boolean): I
   const limiter = new Limiter(resolveIpRateLimitOptions(options), events);
   const { name, prefix } = limiter.current.settings;
   const fixed = { name, redis, counter, keyPrefix, trustProxy, events };
-  const settingsOf = (limits: Limits) => resolveIpRateLimitOptions({ ...limits, ...withoutUndefined(fixed) });
+  const settingsOf = (limits: Limits) => {
+    // Spread, a number or a list would be no options at all, and the limiter would get its defaults.
+    if (typeof limits !== 'object' || limits === null || Array.isArray(limits))
+      throw new OptionsError('ipRateLimit', [`limits must be an object, got ${shownValue(limits)}`]);
+    return resolveIpRateLimitOptions({ ...limits, ...withoutUndefined(fixed) });
+  };
   const member = new LimiterMember(redis ? { redis, prefix } : undefined, isManaged);
 
   function ipRateLimiter(incoming: IncomingMessage, res: ServerResponse, next: Next): void {
@@ -221,6 +227,7 @@ class LimitsInForce {
   }
 
   async reset(text: string): Promise<void> {
+    if (typeof text !== 'string') throw new OptionsError('resetKey', [`key must be a text, got ${shownValue(text)}`]);
     const keys = [addressKey(text, this.settings.ipv6Subnet) ?? text, ownKey(text)];
     await Promise.all(keys.map((key) => this.meter.reset(key)));
   }

@@ -17,6 +17,8 @@ import { openLimiterMeter } from './open-meter.ts';
 import { boundedKey } from './own-claims.ts';
 import type { Quota } from './quota.ts';
 
+const SUBJECT = 'rateLimitStore';
+
 const STORE_OPTIONS = [
   'algorithm',
   'burst',
@@ -85,11 +87,11 @@ class MeterStore implements RateLimitStore {
   #misuse: GatewayError | undefined;
 
   constructor(options: RateLimitStoreOptions) {
-    const problems = Object.keys(options)
+    const problems = Object.keys(options ?? {})
       .filter((key) => !(STORE_OPTIONS as readonly string[]).includes(key))
       .map(problemOf);
-    if (problems.length > 0) throw new OptionsError('rateLimitStore', problems);
-    const { prefix } = resolveIpRateLimitOptions(options);
+    if (problems.length > 0) throw new OptionsError(SUBJECT, problems);
+    const { prefix } = resolveIpRateLimitOptions(options, SUBJECT);
     this.#options = options;
     this.events = options.events ?? new GatewayEvents();
     this.localKeys = options.redis === undefined;
@@ -172,7 +174,7 @@ class MeterStore implements RateLimitStore {
 
   #open(limit: number, windowMs: number): void {
     try {
-      this.#settings = resolveIpRateLimitOptions({ ...this.#options, limit, windowMs });
+      this.#settings = resolveIpRateLimitOptions({ ...this.#options, limit, windowMs }, SUBJECT);
       this.#restart();
     } catch (error) {
       this.#misuse = error as GatewayError;
@@ -188,8 +190,7 @@ class MeterStore implements RateLimitStore {
   }
 }
 
-const misuse = (message: string): GatewayError =>
-  new GatewayError('ERR_EXPRESSWAY_OPTIONS', `rateLimitStore: ${message}`);
+const misuse = (message: string): GatewayError => new GatewayError('ERR_EXPRESSWAY_OPTIONS', `${SUBJECT}: ${message}`);
 
 function infoOf({ allowed, retryAfterMs, quotaStates }: Decision, limit: number): ClientRateLimitInfo {
   const { remaining, resetMs } = quotaStates[0] as QuotaState;

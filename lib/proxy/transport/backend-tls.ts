@@ -93,7 +93,7 @@ export const backendTls: Check = described((value) => {
 
 /** @throws {OptionsError} that names each problem. */
 export function assertBackendTls(options: BackendTlsOptions): void {
-  const problems = [backendTls(options) ?? []].flat();
+  const problems = [backendTls(options ?? null) ?? []].flat();
   if (problems.length > 0) throw new OptionsError('tls', problems);
 }
 
