@@ -39,6 +39,31 @@ describe('docs/rate-limit.md', () => {
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
   });
 
+  test('workers share a limit, and neither their other messages nor their end harm the primary', async () => {
+    const example = cleanup.add(
+      runExample('cluster', {
+        'availableParallelism();': 'Math.min(2, availableParallelism());',
+        'limit: 100': 'limit: 4',
+        'app.listen(8080);': "app.get('/', (_req, res) => void res.end(String(process.pid))); app.listen(8080);",
+        // The port that a worker tells is such another message.
+        'const counter = limiterCounter();': `const counter = limiterCounter();
+          let [listening, questions] = [0, 0];
+          cluster.on('message', (worker, { asked, port, question }) => {
+            if (asked !== undefined) listening += 1;
+            if (asked !== undefined && listening === 2) process.send?.({ asked, port });
+            if (question?.all.length > 0) questions += 1;
+            if (questions === 3) worker.process.disconnect();
+          });`,
+      }),
+    );
+    const port = await example.port();
+    const ask = async () => (await rawRequest(port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')).status;
+    expect([await ask(), await ask()]).toEqual([200, 200]);
+    // Its worker ends without an answer.
+    await expect(ask()).rejects.toThrow('closed');
+    expect([await ask(), await ask()]).toEqual([200, 429]);
+  });
+
   test('express-rate-limit counts with our store', async () => {
     const example = cleanup.add(runExample('rate-limit-store'));
     const statuses: number[] = [];
