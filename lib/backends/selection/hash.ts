@@ -66,7 +66,7 @@ const by: Check = described(
   },
 );
 
-export const hash: PolicyEntry<'hash', HashSettings> = {
+export const hash: PolicyEntry<'hash', HashSettings, never> = {
   name: 'hash',
   brief: 'the same client address, the same backend',
   summary: "by the client's address, or by a header, cookie or query parameter: the same key, the same backend",

@@ -6,7 +6,8 @@ import { sticky } from './sticky-cookie.ts';
 /** All policies that `loadBalancing` accepts by name. CONTRIBUTING.md says how to add one. */
 export const policies = [...plainPolicies, hash, sticky] as const;
 
-type OptionsOf<E> = E extends PolicyEntry<infer N, infer O> ? { policy: N } & Partial<O> : never;
+type OptionsOf<E> =
+  E extends PolicyEntry<infer N, infer O, infer R> ? { policy: N } & Partial<O> & Pick<O, R & keyof O> : never;
 
 /** The options of each policy, with its name as `policy`. */
 export type PolicyOptions = OptionsOf<(typeof policies)[number]>;

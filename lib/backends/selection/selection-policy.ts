@@ -50,8 +50,9 @@ export function isCandidate(backend: BackendView, tried: readonly BackendView[])
  * docs/proxy.md are made from the entries.
  *
  * @typeParam O The options beside `policy`.
+ * @typeParam R Name of the option without a default.
  */
-export interface PolicyEntry<N extends string = string, O extends object = object> {
+export interface PolicyEntry<N extends string = string, O extends object = object, R extends string = string> {
   readonly name: N;
   /** How it picks, in a few words: for `.env.example`. */
   readonly brief: string;
@@ -62,7 +63,7 @@ export interface PolicyEntry<N extends string = string, O extends object = objec
   readonly defaults: Partial<O>;
   readonly checks: Checks<O>;
   /** The option without a default, if there is one: then the name alone is not enough. */
-  readonly required?: string;
+  readonly required?: R;
   /** Problems of several options together, one sentence each. */
   problems?(given: Partial<O>): string[];
   make(options: O): SelectionPolicy;

@@ -200,7 +200,7 @@ export function cookieProblems({ cookie, path = '/', domain }: Partial<StickySet
   return ["cookie must not begin with __Host- beside a domain, or a path other than '/': browsers drop it"];
 }
 
-export const sticky: PolicyEntry<'sticky', StickySettings> = {
+export const sticky: PolicyEntry<'sticky', StickySettings, 'secret'> = {
   name: 'sticky',
   brief: 'a cookie keeps a client at its backend',
   summary: 'by a signed cookie: a client stays at its backend; `fallback` picks for the others',
