@@ -169,6 +169,7 @@ test.each([
   [{ jsno: json }, 'errorResponses: unknown option "jsno": did you mean "json"?'],
   [{ json: {} }, 'errorResponses: json must be a function'],
   [{ pages: { 200: 'x.html' } }, 'pages: "200" must be a status or a cause'],
+  [{ html: '/no/such' }, 'errorResponses: html "/no/such" cannot be read: no such file'],
 ])('%j is rejected', (options, text) => {
   expect(() => errorResponses(options as ErrorResponseOptions)).toThrow(text);
 });

@@ -86,15 +86,16 @@ const LONGEST_ACCEPT = 1_024;
 /**
  * Writes the gateway's own responses as the client prefers them: as a problem document (RFC 9457), as HTML or as plain text.
  *
+ * @param subject The option or function that the app gave the pages to.
  * @throws {OptionsError} for a file that cannot be read.
  */
-export function errorBodies({
-  json,
-  html,
-  pages: others = {},
-}: ErrorResponseOptions): NonNullable<Exchange['errorBody']> {
-  const standard = html === undefined ? PLAIN_PAGE : pageOf('html', html);
-  const special = new Map(Object.entries(others).map(([name, one]) => [name, pageOf(`pages.${name}`, one)]));
+export function errorBodies(
+  { json, html, pages: others = {} }: ErrorResponseOptions,
+  subject = 'errors',
+): NonNullable<Exchange['errorBody']> {
+  const pageAt = (place: string, given: string | ErrorPage) => pageOf(subject, place, given);
+  const standard = html === undefined ? PLAIN_PAGE : pageAt('html', html);
+  const special = new Map(Object.entries(others).map(([name, one]) => [name, pageAt(`pages.${name}`, one)]));
   return (exchange, cause, detail = '') => {
     const type = preferredType(exchange.req);
     if (type === undefined && json === undefined) return undefined;
@@ -151,21 +152,22 @@ function made(by: object, type: string, make: () => string): ErrorBody | undefin
  * @throws {OptionsError} that names each unknown key and each bad value.
  */
 export function errorResponses(given?: ErrorResponseOptions): Middleware {
-  const errorBody = errorBodies(resolveOptions<ErrorResponseOptions, object>('errorResponses', given, {}, checks));
+  const options = resolveOptions<ErrorResponseOptions, object>('errorResponses', given, {}, checks);
+  const errorBody = errorBodies(options, 'errorResponses');
   return function expresswayErrorResponses(req: IncomingMessage, res: ServerResponse, next: Next): void {
     exchangeOf(req, res).errorBody = errorBody;
     next();
   };
 }
 
-function pageOf(name: string, given: string | ErrorPage): ErrorPage {
+function pageOf(subject: string, name: string, given: string | ErrorPage): ErrorPage {
   if (typeof given === 'function') return given;
   let text: string;
   try {
     text = readFileSync(given, 'utf8');
   } catch (error) {
     const text = `${name} ${shownValue(given)} cannot be read: ${readFailure(error as Error)}`;
-    throw new OptionsError('errors', [{ path: name.split('.'), text }]);
+    throw new OptionsError(subject, [{ path: name.split('.'), text }]);
   }
   return (facts) =>
     text.replaceAll(/\{\{(\w+)\}\}/g, (whole, name: string) =>
