@@ -107,6 +107,31 @@ describe('a rewrite that confines clients to a part of the backend', () => {
   });
 });
 
+/** Each with what http-proxy-middleware sends for /api, /api?q and /api/a. */
+const WITHOUT_SLASH: readonly [rewrite: Paths['pathRewrite'], targets: readonly string[]][] = [
+  [{ '^/api': '' }, ['/', '/?q', '/a']],
+  [{ '^/api/': '' }, ['/api', '/api?q', '/a']],
+  [{ '^/api.*': 'other' }, ['/other', '/other', '/other']],
+  [() => '', ['/', '/', '/']],
+  [() => '?q', ['/?q', '/?q', '/?q']],
+  [() => 'http://h/a', ['/http://h/a', '/http://h/a', '/http://h/a']],
+  [{ '^/api': '..' }, ['400', '400', '400']],
+];
+
+describe.each(WITHOUT_SLASH)('pathRewrite %p, whose result does not begin with a slash', (pathRewrite, targets) => {
+  test('makes the same path as with http-proxy-middleware', async () => {
+    const paths = { pathFilter: '/api/**', pathRewrite: pathRewrite! };
+    const ours = await asked(PROXIES['roundRobinProxy()']!(paths), ['/api', '/api?q', '/api/a']);
+    expect(ours).toEqual(targets.map((target) => (target === '400' ? target : `${target} for gw`)));
+    if (targets[0] === '400') return;
+    const theirs = createProxyMiddleware({ target: backend.url, ...paths }) as RequestHandler as never;
+    const app = express().use(theirs);
+    const host = ` for ${new URL(backend.url).host}`;
+    const got = await asked(app, ['/api', '/api?q', '/api/a']);
+    expect(got.map((one) => one.replace(host, ' for gw'))).toEqual(ours);
+  });
+});
+
 test.each(EXPRESS_VERSIONS)(
   'in %s, a request in absolute form that the filter excludes reaches the next handler unchanged',
   async (_version, make) => {

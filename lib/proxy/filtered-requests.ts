@@ -53,7 +53,11 @@ export function filteredRequests({ pathFilter, pathRewrite, events }: FilterOpti
         // Without a listener, http-proxy-middleware would throw an error of `forward()` before it calls next().
         proxyServer.on('error', () => {});
         // http-proxy-middleware passes a rejection to next(). Otherwise the promise stays pending: no code waits for it.
-        proxyServer.web = (req, res) => new Promise((_resolve, reject) => forward(req, res, reject));
+        proxyServer.web = (req, res) => {
+          // A rewrite may take the slash away: `{ '^/api': '' }` makes nothing of /api. With any target, http-proxy-middleware joins it to a slash.
+          if (!req.url?.startsWith('/')) req.url = `/${req.url}`;
+          return new Promise((_resolve, reject) => forward(req, res, reject));
+        };
       },
     ],
     ...(errors.filter === undefined ? {} : { pathFilter: errors.filter }),
