@@ -36,7 +36,7 @@ export function expressServerOptions(app: ExpressMessages) {
 
 /** @throws {OptionsError} that names the value that is not an Express app. */
 export function assertExpressApp(subject: string, app: unknown): void {
-  const { request, response } = (typeof app === 'function' ? app : {}) as Partial<ExpressMessages>;
+  const { request, response } = (app ?? {}) as Partial<ExpressMessages>;
   if (typeof request === 'object' && typeof response === 'object') return;
   throw new OptionsError(subject, [`app must be an Express app, as express() returns it, got ${shownValue(app)}`]);
 }
