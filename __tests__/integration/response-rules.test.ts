@@ -168,13 +168,50 @@ describe.each(PROTOCOLS)('over $name', ({ name, serverOf }) => {
       expect((await get(url)).status).toBe(200);
     });
 
-    test('a header that change() makes unsendable is an error of the app', async () => {
+    test.each<[string, unknown]>([
+      ['x-bad', 'a\nb'],
+      ['x bad', 'a'],
+      ['x-bad', null],
+      ['x-bad', {}],
+      ['x-bad', ['a', null]],
+      ['x-bad', new Date(0)],
+      // With these, the next response on the connection would not be read as one.
+      ['content-length', '1'],
+      ['Content-Length', '1'],
+      ['content-length', '20'],
+      ['transfer-encoding', 'chunked'],
+      ['Transfer-Encoding', 'chunked'],
+      ['Connection', 'close'],
+      ['Keep-Alive', 'timeout=1'],
+      ['Upgrade', 'websocket'],
+      ['Trailer', 'X-A'],
+    ])('a header that change() makes unsendable is an error of the app: %s: %j', async (name, value) => {
       const url = await proxied((_req, res) => res.end('ok'), {
         change: ({ headers }) => {
-          headers['x-bad'] = 'a\nb';
+          headers[name] = value as string;
         },
       });
       for (let count = 0; count < 10; count += 1) expect((await get(url)).status).toBe(500);
+    });
+
+    test('change() may remove the length, and write numbers and booleans', async () => {
+      const url = await proxied((_req, res) => res.setHeader('Trailer', 'X-A').end('ok'), {
+        change: ({ headers }) => {
+          delete headers['content-length'];
+          Object.assign(headers, { 'x-a': 1, 'x-b': [true, 2], 'x-none': [] });
+        },
+      });
+      const { status, headers } = await get(url);
+      expect([status, headers.get('content-length')]).toEqual([200, null]);
+      expect([headers.get('x-a'), headers.get('x-b'), headers.get('x-none')]).toEqual(['1', 'true, 2', null]);
+    });
+
+    test.each<[string, (response: Record<string, unknown>) => unknown]>([
+      ['another status', (response) => Object.assign(response, { status: 201 })],
+      ['another object of headers', (response) => Object.assign(response, { headers: {} })],
+    ])('%s in change(), which would have no effect, is an error of the app', async (_what, change) => {
+      const url = await proxied((_req, res) => res.end('ok'), { change: (response) => void change(response as never) });
+      expect((await get(url)).status).toBe(500);
     });
 
     test('requestHeaders changes what the backend sees', async () => {

@@ -20,7 +20,8 @@ export interface HeaderRules {
 
 /** The gateway writes them itself. */
 const WRITTEN_HERE = [...CONNECTION_HEADERS, 'host'];
-const OF_RESPONSES = new Set([...WRITTEN_HERE, 'keep-alive', 'te', 'trailer']);
+/** Headers that changes of a response cannot set. */
+export const OF_RESPONSES: ReadonlySet<string> = new Set([...WRITTEN_HERE, 'keep-alive', 'te', 'trailer']);
 const OF_REQUESTS = new Set([...WRITTEN_HERE, ...NEVER_FORWARDED]);
 
 export const responseHeaders: Check = headerValues(OF_RESPONSES);

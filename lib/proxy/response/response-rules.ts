@@ -4,7 +4,7 @@ import { HEADER_VALUE } from '../../core/header-values.ts';
 import { type AppRequest, firstEntry, notPromise, TOKEN } from '../../core/http.ts';
 import { boolean, type Checks, func, optional } from '../../core/options.ts';
 import { named } from '../../core/thrown-by.ts';
-import { type HeaderRules, headerRules, type Template, templates } from '../header-rules.ts';
+import { type HeaderRules, headerRules, OF_RESPONSES, type Template, templates } from '../header-rules.ts';
 import { publicCookie, publicRefresh, publicUrl, type UrlMapping } from './public-urls.ts';
 import type { ResponseFields } from './response-head.ts';
 
@@ -29,8 +29,8 @@ export interface ResponseOptions {
   /** Whether `Server`, `X-Powered-By`, `X-AspNet-Version` and `X-AspNetMvc-Version` are removed. Default false. */
   hideServer?: boolean;
   /**
-   * A function of the response (`status`, `headers`) and the request that makes any other change. If it throws, the client gets 500, and the
-   * backend is not blamed. Default: none.
+   * A function of the response (`status`, `headers`) and the request that makes any other change, in `headers`. It cannot change the status, or headers
+   * of the connection and the framing such as `Content-Length`. If it throws, the client gets 500, and the backend is not blamed. Default: none.
    */
   change?: ChangeFunction;
 }
@@ -78,23 +78,32 @@ export class ResponseRules {
     for (const [name, value] of this.#set) headers[name] = value(exchange);
     for (const [name, value] of this.#add) headers[name] = added(name, headers[name], value(exchange));
     if (this.#change !== undefined) {
-      notPromise(this.#change({ status, headers }, exchange.req), 'response.change()');
-      assertSendable(headers);
+      // Frozen: another status, or another object of headers, would have no effect.
+      notPromise(this.#change(Object.freeze({ status, headers }), exchange.req), 'response.change()');
+      assertSendable(headers, fields);
     }
     return headers;
   }
 }
 
-/** Throws for invalid headers of the app, for which Node would throw later. Then the backend would be blamed. */
-function assertSendable(headers: ChangeableResponse['headers']): void {
+/**
+ * Throws for invalid headers of the app, for which Node would throw later. Then the backend would be blamed. It also throws for new values of the headers
+ * about the framing: with another length, the client would take a part of this response for the next one, or the other way round.
+ */
+function assertSendable(headers: ChangeableResponse['headers'], before: ResponseFields): void {
   for (const [name, value] of Object.entries(headers)) {
-    if (value === undefined || (TOKEN.test(name) && [value].flat().every((one) => HEADER_VALUE.test(one)))) continue;
+    if (value === undefined || value === before[name]) continue;
+    if (TOKEN.test(name) && !OF_RESPONSES.has(name.toLowerCase()) && [value].flat().every(isValue)) continue;
     throw new GatewayError(
       'ERR_EXPRESSWAY_CALLBACK',
       `response.change() made the header ${JSON.stringify(name)} one that cannot be sent`,
     );
   }
 }
+
+/** As with headers that a middleware writes: numbers and booleans are sent as text, `null` and objects would be a mistake. */
+const isValue = (value: unknown): boolean =>
+  ['string', 'number', 'boolean'].includes(typeof value) && HEADER_VALUE.test(String(value));
 
 function added(name: string, before: string | string[] | undefined, value: string): string | string[] {
   if (before === undefined) return value;
