@@ -170,3 +170,29 @@ describe('a middleware that wraps the methods of the response', () => {
     expect(Buffer.concat(seen).equals(sent)).toBe(true);
   });
 });
+
+const LENGTH = 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody';
+const CHUNKS = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n';
+
+test.each([
+  ['Content-Length', '2', LENGTH, 'length'],
+  ['Content-Length', '2', CHUNKS, 'chunked'],
+  ['Transfer-Encoding', 'chunked', LENGTH, 'chunked'],
+  ['Transfer-Encoding', 'chunked', CHUNKS, 'chunked'],
+])(
+  '%s: %s of a middleware does not say where the body of a backend ends (%j: %s)',
+  async (name, value, head, framing) => {
+    const backend = cleanup.add(await RecorderBackend.start(answer(head)));
+    const app = express();
+    app.use((_req, res, next) => {
+      res.setHeader(name, value);
+      next();
+    });
+    app.use(cleanup.add(roundRobinProxy({ backends: [backend.url] })));
+    const { port } = cleanup.add(await listen(app));
+    const response = await rawRequest(port, GET);
+    expect(response.all('content-length')).toEqual(framing === 'length' ? ['4'] : []);
+    expect(response.all('transfer-encoding')).toEqual(framing === 'length' ? [] : ['chunked']);
+    expect(response.content.toString()).toBe('body');
+  },
+);

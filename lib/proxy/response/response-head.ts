@@ -111,6 +111,8 @@ function applyFields(
   const joined: string[] = [];
   // Express sets it for its own responses only.
   if (res.hasHeader('x-powered-by')) res.removeHeader('x-powered-by');
+  // That of a middleware is not the length of this body.
+  if (fields['content-length'] === undefined && res.hasHeader('content-length')) res.removeHeader('content-length');
   for (const name in fields) {
     const value = fields[name];
     if (value === undefined || (named.size > 0 && named.has(name))) continue;
@@ -131,11 +133,11 @@ function applyFields(
 /**
  * Whether the backend's `Content-Length` is not that of the body for the client: 204 has none (RFC 9110 §8.6), and neither has the
  * response to HEAD. Where a middleware made a HEAD request of another one, the client would take the next response on the connection
- * for the body (response smuggling).
+ * for the body (response smuggling). Beside the `Transfer-Encoding` of a middleware, servers would read one of the two (RFC 9112 §6.3).
  */
 function hasWrongLength(res: ServerResponse & { readonly _hasBody?: boolean }, status: number): boolean {
   // Node sets `_hasBody` by the method that the client sent.
-  return status === 204 || (res.req.method === 'HEAD' && res._hasBody === true);
+  return status === 204 || (res.req.method === 'HEAD' && res._hasBody === true) || res.hasHeader('transfer-encoding');
 }
 
 /** Removes a backend's headers and restores those of the app, so that the gateway or another backend can respond. */
