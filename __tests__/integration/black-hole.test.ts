@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
-import { pause } from '../support/pause.ts';
+import { pause, stays } from '../support/pause.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
+import { eventually } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -16,6 +17,10 @@ const LISTENER = `
 
 /** A port at which connections are neither accepted nor refused: a stopped listener whose backlog is full. */
 async function blackHole(): Promise<number> {
+  // The kernel goes on connecting until the listener is gone.
+  cleanup.add({
+    close: () => eventually('no connection is being opened', () => !isConnecting()),
+  });
   const child = spawn(process.execPath, ['-e', LISTENER], { stdio: ['ignore', 'pipe', 'inherit'] });
   cleanup.add({ close: () => child.kill('SIGKILL') });
   const [line] = (await once(child.stdout, 'data')) as [Buffer];
@@ -29,6 +34,8 @@ async function blackHole(): Promise<number> {
     if (!(await connects(socket))) return port;
   }
 }
+
+const isConnecting = () => process.getActiveResourcesInfo().includes('ConnectWrap');
 
 async function connects(socket: Socket): Promise<boolean> {
   const connected = once(socket, 'connect').then(() => true);
@@ -71,3 +78,38 @@ test('F10: a backend that accepts no connections is a 504 when it is the only on
   const response = await fetch(url);
   expect([response.status, ((await response.json()) as { cause: string }).cause]).toEqual([504, 'connection_timeout']);
 });
+
+/** A port at which connections are accepted, and nothing is ever sent. */
+async function silence(): Promise<number> {
+  const server = createServer((socket) => socket.on('error', () => {}).resume());
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  cleanup.add(server);
+  return (server.address() as AddressInfo).port;
+}
+
+test.each([
+  ['http1', 'accepts no connections', blackHole],
+  ['http2', 'accepts no connections', blackHole],
+  ['http2', 'sends no settings', silence],
+] as const)(
+  'H02: %s: close() does not wait for a backend that %s, once the client has left',
+  async (protocol, _what, backend) => {
+    const origin = `http://127.0.0.1:${await backend()}`;
+    const { url, proxy } = cleanup.add(
+      await proxyGateway({ backends: [origin], protocol, connectTimeoutMs: 3_600_000 }),
+    );
+    const client = new AbortController();
+    const response = fetch(url, { signal: client.signal });
+    await eventually('the request waits for its connection', () => proxy.load().inFlight === 1);
+    let isClosed = false;
+    void proxy.close().then(() => {
+      isClosed = true;
+    });
+    // The request is still in progress.
+    await stays('the proxy is open', () => !isClosed, 200);
+    client.abort();
+    await expect(response).rejects.toThrow('aborted');
+    await eventually('the proxy is closed', () => isClosed);
+    expect(proxy.load().inFlight).toBe(0);
+  },
+);

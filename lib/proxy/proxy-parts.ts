@@ -166,11 +166,13 @@ function responseForRoute({ response }: ProxyParts, own: RouteForwarding): Respo
 }
 
 /** Closes the parts of a proxy. Later requests get 503. */
-export async function closeParts({ health, membership, queue, tunnels, connections, watchdog }: ProxyParts) {
+export async function closeParts({ health, membership, queue, tunnels, connections, watchdog, budget }: ProxyParts) {
   health.close();
   membership.close();
   queue?.close();
   void tunnels.close();
+  // A connection that is being opened for a request that has ended would delay the end by up to connectTimeoutMs.
+  void budget.none().then(() => connections.destroy());
   await connections.close();
   // Tunnels whose handshake was in progress may have opened in the meantime.
   await tunnels.close();

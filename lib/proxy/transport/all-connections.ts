@@ -138,11 +138,15 @@ export class AllConnections {
     }
   }
 
+  /** Resolves when the running requests have ended, and each connection that is being opened is open or has failed. */
   async close(): Promise<void> {
-    const all = [...this.#current.values()];
-    this.#current.clear();
-    const leaving = [...this.#leaving.values()].map(({ closed }) => closed);
-    await Promise.all([...leaving, ...all.map((connections) => connections.close())]);
+    for (const identity of [...this.#current.keys()]) this.remove(identity);
+    await Promise.all([...this.#leaving.values()].map(({ closed }) => closed));
+  }
+
+  /** Call it after `close()`, when no request runs: it no longer waits for connections that are being opened. */
+  destroy(): void {
+    for (const connections of this.#leaving.keys()) void connections.destroy(new Error('the proxy is closed'));
   }
 }
 
