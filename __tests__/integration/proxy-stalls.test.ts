@@ -121,3 +121,19 @@ describe.each(PROTOCOLS)('a process whose event loop was blocked, over $name', (
     await client.closed();
   });
 });
+
+test.each([
+  ['its response has arrived', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'],
+  ['its response has arrived, without a length', 'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok'],
+])('a process whose event loop was blocked does not blame a health check: %s', async (_name, response) => {
+  const timeoutMs = 2_000;
+  const backend = cleanup.add(await RecorderBackend.start(() => {}));
+  const healthCheck = { path: '/healthz', timeoutMs, unhealthyAfter: 1 };
+  const { proxy } = cleanup.add(await proxyGateway({ backends: [backend.url], healthCheck }));
+  const verdicts: string[] = [];
+  proxy.events.on('healthChange', ({ to, error }) => verdicts.push(`${to}: ${error?.message}`));
+  await eventually('the backend is asked', () => backend.requests.length === 1);
+  await stall(timeoutMs + 100, timeoutMs + 100, () => onlyConnection(backend).end(response));
+  await eventually('the check has ended', () => verdicts.length > 0);
+  expect(verdicts).toEqual(['healthy: undefined']);
+});

@@ -42,12 +42,13 @@ describe('the schedule of health checks', () => {
       s(0, 10, 20, 22, 24, 26, 28),
       [`20000 unknown > unhealthy: ${FAILED}`, '28000 unhealthy > healthy'],
     ],
+    // The timeout waits for two turns of the event loop, each a millisecond of fake time.
     [
       'a check that hangs fails when its time is up, and the pause begins then',
       'phhhhp',
       {},
-      s(0, 10, 22, 34, 38, 42),
-      ['0 unknown > healthy', `36000 healthy > unhealthy: ${LATE}`],
+      s(0, 10, 22.002, 34.004, 38.006, 42.008),
+      ['0 unknown > healthy', `36006 healthy > unhealthy: ${LATE}`],
     ],
     [
       'every number is an option',

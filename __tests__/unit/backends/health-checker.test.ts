@@ -52,8 +52,9 @@ test('a hanging backend does not delay checks of others', async () => {
       : pass(),
   );
   checker.membershipChanged({ added: makeBackends(2), removed: [] });
-  await jest.advanceTimersByTimeAsync(26_000);
-  expect(verdicts).toEqual(['1 backend-2 healthy', '26000 backend-1 unhealthy']);
+  // Each of the three timeouts waits for two turns of the event loop, which take a millisecond of fake time each.
+  await jest.advanceTimersByTimeAsync(26_006);
+  expect(verdicts).toEqual(['1 backend-2 healthy', '26006 backend-1 unhealthy']);
 });
 
 test('checks added backends, stops for removed ones, and keeps schedule and health of the others', async () => {

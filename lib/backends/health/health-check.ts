@@ -117,7 +117,9 @@ export class HealthCheck {
     this.#running = running;
     this.#isStale = false;
     const late = new Error(`the health check took longer than ${timeoutMs} ms`);
-    this.#timer = setTimeout(() => running.abort(late), timeoutMs).unref();
+    // A process that was held up first reads what has arrived, and the end that may follow it, so that it does not blame the backend.
+    const abort = (): void => void setImmediate(() => setImmediate(() => running.abort(late)));
+    this.#timer = setTimeout(abort, timeoutMs).unref();
     const answer = await this.#probe(this.#backend, { path, headers, timeoutMs, signal: running.signal });
     if (this.#running !== running) return;
     clearTimeout(this.#timer);
