@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { circuitBreaker } from 'expressway';
 import { Cleanup, proxyGateway, type TestGateway } from '../support/gateway.ts';
 import { pause } from '../support/pause.ts';
 import { PROTOCOLS, type TextClient } from '../support/protocols.ts';
@@ -136,4 +137,26 @@ test.each([
   await stall(timeoutMs + 100, timeoutMs + 100, () => onlyConnection(backend).end(response));
   await eventually('the check has ended', () => verdicts.length > 0);
   expect(verdicts).toEqual(['healthy: undefined']);
+});
+
+test.each([
+  ['a request that the proxy forwards', false],
+  ['a handler that waits for fetch()', true],
+])('a process whose event loop was blocked does not let a circuitBreaker() time out: %s', async (_name, fetches) => {
+  const timeoutMs = 2_000;
+  const backend = cleanup.add(await RecorderBackend.start(() => {}));
+  const breaker = circuitBreaker({ timeoutMs, minimumRequests: 1 });
+  const { url } = cleanup.add(
+    await proxyGateway({ backends: [backend.url] }, (app) => {
+      app.use(breaker);
+      if (fetches) app.use(async (_req, res) => void res.send(await (await fetch(backend.url)).text()));
+    }),
+  );
+  const response = fetch(url);
+  await eventually('the backend is asked', () => backend.requests.length === 1);
+  await stall(timeoutMs + 100, timeoutMs + 100, () => {
+    onlyConnection(backend).write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+  });
+  expect((await response).status).toBe(200);
+  expect(breaker.state).toBe('closed');
 });

@@ -34,7 +34,8 @@ export class GuardedCall implements ExchangeObserver {
 
   watch(): void {
     const { timeoutMs } = this.#rules;
-    if (timeoutMs > 0) this.#timer = setTimeout(() => this.#due(), timeoutMs).unref();
+    // A process that was held up first reads what has arrived, so that it does not blame the handler.
+    if (timeoutMs > 0) this.#timer = setTimeout(() => setImmediate(() => this.#due()), timeoutMs).unref();
     // A long download must not hold up recovery.
     if (this.#permit.isTrial) onHead(this.#exchange.res, (status) => this.settled({ kind: 'completed', status }));
     this.#exchange.observe(this);
@@ -72,7 +73,7 @@ export class GuardedCall implements ExchangeObserver {
     const exchange = this.#exchange;
     const { res } = exchange;
     // timeoutMs ends at the response head: a response that has begun, such as an event stream, goes on.
-    if (res.headersSent) return;
+    if (res.headersSent || exchange.outcome !== undefined) return;
     const error = new Error(`the guarded handler sent no response head within ${this.#rules.timeoutMs} ms`);
     const outcome: Failed = { kind: 'failed', cause: 'handler_timeout', error, sent: true, headSent: false };
     exchange.settle(outcome);
