@@ -92,6 +92,19 @@ describe('/metrics', () => {
     for (const { alert, expr } of rules) expect([alert, unknownIn(expr, text)]).toEqual([alert, []]);
   });
 
+  test('the alert for a service without backends reads a metric that such a service has', async () => {
+    const { adminUrl } = await openGateway(['dns://nobody.test:80'], { DNS_SERVERS: '127.0.0.1:9' });
+    const { text: without } = await ask(`${adminUrl}/metrics`);
+    const rules = rulesIn(read('example-gateway/prometheus/alerts.yaml'));
+    const { expr = '' } = rules.find(({ alert }) => alert === 'ExpresswayNoBackend') ?? {};
+    const services = namesIn(expr).metrics.map((name) => [
+      name,
+      new RegExp(`^${name}\\{service="([^"]*)"`, 'm').exec(without)?.[1],
+    ]);
+    expect(services).toContainEqual(['expressway_backend_up', undefined]);
+    expect(services.filter(([, service]) => service !== undefined)).toEqual([[expect.any(String), 'default']]);
+  });
+
   test('the windows of the alert rules hold two scrapes at the default interval of Prometheus, a minute', () => {
     const windows = rulesIn(read('example-gateway/prometheus/alerts.yaml')).flatMap(({ alert, expr }) =>
       [...expr.matchAll(/\[(\d+)m\]/g)].map(([, minutes]) => [alert, Number(minutes)] as const),
