@@ -1,6 +1,14 @@
 import type { ServerResponse } from 'node:http';
+import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import type { RoundRobinProxyOptions } from 'expressway';
+import {
+  accessLog,
+  circuitBreaker,
+  type IpRateLimitOptions,
+  ipRateLimit,
+  observability,
+  type RoundRobinProxyOptions,
+} from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { stopTimers } from '../support/mock-time.ts';
 import { PROTOCOLS, type Protocol } from '../support/protocols.ts';
@@ -114,3 +122,39 @@ describe.each(PROTOCOLS)(
     });
   },
 );
+
+describe('a client that resets its connection before the limiter knows its address has left: 499, and no circuit counts it', () => {
+  const UPGRADE = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
+  const limits: readonly [string, IpRateLimitOptions][] = [
+    ['by address', {}],
+    ['by a function without a key', { key: () => undefined }],
+    ['by an async function without a key', { key: async () => undefined }],
+  ];
+
+  test.each(
+    limits.flatMap(([name, options]) => [
+      { name: `a request, limited ${name}`, options, bytes: GET },
+      { name: `an upgrade, limited ${name}`, options, bytes: UPGRADE },
+    ]),
+  )('$name', async ({ options, bytes }) => {
+    const lines: string[] = [];
+    const breaker = circuitBreaker({ minimumRequests: 1 });
+    const limiter = cleanup.add(ipRateLimit(options));
+    const { port } = cleanup.add(
+      await proxyGateway({ backends: ['http://127.0.0.1:9'] }, (app) => {
+        app.use((_req, _res, next) => {
+          // The kernel forgets the address at once. The reset is read in a later turn of the event loop.
+          client.resetAndDestroy();
+          next();
+        });
+        app.use(observability({ accessLog: accessLog({ to: { write: (line: string) => lines.push(line) > 0 } }) }));
+        app.use(breaker, limiter);
+      }),
+    );
+    const client = connect(port, '127.0.0.1').on('error', () => {});
+    client.write(bytes);
+    await eventually('the request is logged', () => lines.length > 0);
+    expect(JSON.parse(lines[0] as string)).toMatchObject({ status: 499, cause: 'client_abort' });
+    expect(breaker.state).toBe('closed');
+  });
+});

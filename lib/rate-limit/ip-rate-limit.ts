@@ -6,6 +6,7 @@ import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import { GatewayEvents } from '../core/gateway-events.ts';
 import type { GatewayRequest, Middleware, Next } from '../core/http.ts';
 import { OptionsError, withoutUndefined } from '../core/options.ts';
+import { ABORTED } from '../core/outcome.ts';
 import { shownValue } from '../core/shown-value.ts';
 import { AddressGate, deny } from './address-list.ts';
 import { clientKey } from './client-key.ts';
@@ -222,8 +223,7 @@ class LimitsInForce {
     }
     const key = clientKey(exchange, this.settings.ipv6Subnet);
     if (key !== undefined) this.#engine(new CountedRequest(exchange, this.#context, key), next);
-    // The client has left, and its address is unknown. Under one common key, all such clients would limit each other.
-    else exchange.res.destroy();
+    else abandon(exchange);
   }
 
   async reset(text: string): Promise<void> {
@@ -234,7 +234,7 @@ class LimitsInForce {
 
   /** Awaits the app's functions only if one of them returned a promise. */
   async #decideOwn(exchange: Exchange, next: Next): Promise<void> {
-    const { req, res } = exchange;
+    const { req } = exchange;
     let key: string | undefined;
     let claim: OwnClaim | undefined;
     try {
@@ -251,6 +251,13 @@ class LimitsInForce {
     }
     if (key !== undefined)
       this.#engine(new CountedRequest(exchange, this.#context, key, claim.cost, claim.limit), next);
-    else res.destroy();
+    else abandon(exchange);
   }
+}
+
+/** The client has left, and its address is unknown. Under one common key, all such clients would limit each other. */
+function abandon(exchange: Exchange): void {
+  // Otherwise it would look as if the app had broken off its response.
+  exchange.settle(ABORTED);
+  exchange.res.destroy();
 }
