@@ -48,6 +48,45 @@ routes:
 const withBody = (body: string) => `${GOOD}  - path: /hello\n    respond: { status: 200 }\n    name: ${body}\n`;
 const bodyOf = (body: string, env = {}) => read(withBody(body), env).routes[1]?.name;
 
+/** A declaration with every part that is checked beyond its own value. */
+const WITH_ALL_PARTS = {
+  services: { users: { backends: [{ url: 'http://localhost:3001', weight: 2 }] } },
+  authentication: {
+    partners: { apiKey: { keys: [{ sha256: 'a'.repeat(64), consumer: 'acme' }] } },
+    login: { jwt: { secret: 's'.repeat(32) } },
+  },
+  rateLimits: {
+    each: { limit: '5/1m', key: 'consumer', plans: { gold: '9/1m' } },
+    claim: { limit: '5/1m', key: { claim: 'sub' } },
+  },
+  errors: { pages: {} },
+  routes: [
+    {
+      path: { prefix: '/users' },
+      service: 'users',
+      authentication: 'partners',
+      rateLimit: ['each', { limit: '1/1s' }],
+    },
+    { path: '/a', service: [{ name: 'users', weight: 1 }], mirror: { service: 'users' }, cors: { origin: '*' } },
+    { path: '/b', service: 'users', authentication: { jwt: { secret: 's'.repeat(32) } }, rateLimit: 'claim' },
+    { path: '/c', methods: ['GET'], hostnames: ['a.example'], headers: { 'x-a': 'b' }, respond: { status: 200 } },
+    { path: '/d', redirect: { prefix: '/e' } },
+  ],
+};
+
+/** The paths of all values in a value. */
+const pathsOf = (value: unknown): (readonly string[])[] =>
+  typeof value !== 'object' || value === null
+    ? []
+    : Object.entries(value).flatMap(([key, one]) => [[key], ...pathsOf(one).map((path) => [key, ...path])]);
+
+function replaced(value: object, path: readonly string[], by: unknown): object {
+  const copy = structuredClone(value);
+  const parent = path.slice(0, -1).reduce((one, key) => (one as Record<string, object>)[key] as object, copy);
+  (parent as Record<string, unknown>)[path.at(-1) as string] = by;
+  return copy;
+}
+
 describe('a file of services and routes', () => {
   test('is the declaration of serviceRouter(), in YAML and in JSON', () => {
     const declared = read(GOOD);
@@ -148,6 +187,26 @@ describe('a file of services and routes', () => {
     const [first, ...others] = problems(text);
     expect(first?.startsWith(`gateway.yaml:${problem}`) ? problem : first).toBe(problem);
     expect(others.filter((one) => !/^gateway.yaml:\d+:\d+ /.test(one))).toEqual([]);
+  });
+
+  // An empty value is null in YAML, as in "login:" with nothing behind it. Problems were looked for in it, and the check crashed.
+  test('a value of the wrong kind anywhere is a problem with its place, and no crash', () => {
+    const wrong = [null, 'wrong', 7, ['wrong'], [null], { wrong: null }];
+    const failures: string[] = [];
+    for (const path of pathsOf(WITH_ALL_PARTS)) {
+      for (const value of wrong) {
+        const text = JSON.stringify(replaced(WITH_ALL_PARTS, path, value));
+        const what = `${path.join('.')} = ${JSON.stringify(value)}`;
+        try {
+          // A place in a text, such as authentication.login.0, is none.
+          failures.push(...problems(text).filter((one) => /\.\d/.test(one.split(': ')[0] as string)));
+        } catch (error) {
+          failures.push(`${what}: ${error}`);
+        }
+      }
+    }
+    expect(problems(JSON.stringify(WITH_ALL_PARTS))).toEqual([]);
+    expect(failures).toEqual([]);
   });
 
   test('lists that are nested too deeply are a problem', () => {

@@ -1,6 +1,6 @@
 import { GatewayError } from '../core/errors.ts';
 import { GatewayEvents } from '../core/gateway-events.ts';
-import { OptionsError, type Problem } from '../core/options.ts';
+import { isPlainObject, OptionsError, type Problem } from '../core/options.ts';
 import { type CorsOptions, corsMiddleware } from './cors.ts';
 import { type ErrorResponseOptions, errorBodies } from './error-responses.ts';
 import { type Authenticator, startAuthenticator } from './route-authentication.ts';
@@ -31,20 +31,23 @@ export function useProblems({ routes, authentication = {}, errors }: Parts, isBa
   };
   const events = new GatewayEvents();
   const authenticator = (path: Path, options: Authenticator): void => {
-    const kinds = Object.keys(options);
-    make([...path, ...kinds], () => startAuthenticator(options, events).close());
+    // It need not even be an object: an empty value in YAML is null.
+    if (isBad(path)) return;
+    make([...path, ...Object.keys(options)], () => startAuthenticator(options, events).close());
   };
   for (const [name, options] of Object.entries(authentication)) authenticator(['authentication', name], options);
-  for (const [index, { cors, methods, authentication: own }] of routes.entries()) {
+  for (const [index, route] of routes.entries()) {
     const path = ['routes', index];
     if (isBad(path)) continue;
+    const { cors, methods, authentication: own } = route;
     if (typeof own === 'object') authenticator([...path, 'authentication'], own);
     if (cors !== undefined) make([...path, 'cors'], () => corsMiddleware(cors, methods));
   }
   const { html, pages = {} } = errors ?? {};
   const page = (place: Path, options: ErrorResponseOptions) => make(['errors'], () => errorBodies(options), place);
   if (html !== undefined) page(['errors', 'html'], { html });
-  for (const [name, one] of Object.entries(pages)) page(['errors', 'pages', name], { pages: { [name]: one } });
+  for (const [name, one] of Object.entries(isPlainObject(pages) ? pages : {}))
+    page(['errors', 'pages', name], { pages: { [name]: one } });
   return problems;
 }
 

@@ -151,7 +151,7 @@ export function declarationProblems(
     for (const limit of [one.rateLimit ?? []].flat()) {
       if (typeof limit === 'string' && NAME.test(limit)) known('rateLimit', 'limit', limit, rateLimits, 'rateLimits');
       const { key } = typeof limit === 'string' ? (rateLimits[limit] ?? { key: undefined }) : limit;
-      const needsConsumer = key === 'consumer' || (typeof key === 'object' && 'claim' in key);
+      const needsConsumer = key === 'consumer' || (isPlainObject(key) && 'claim' in key);
       if (needsConsumer && one.authentication === undefined)
         add('rateLimit', 'counts consumers, and the route has no authentication');
     }
