@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +16,7 @@ import {
   retryDefaults,
   roundRobinProxyDefaults,
 } from '../../lib/index.ts';
+import { stays } from '../support/pause.ts';
 import { until } from './until.ts';
 
 // biome-ignore-start lint/suspicious/noTemplateCurlyInString: these are references of the file.
@@ -468,6 +470,45 @@ describe('GATEWAY_CONFIG', () => {
       await until(() => names.length === 2);
       expect(names).toEqual(['two!', 'three']);
       expect(changes).toBe(2);
+    } finally {
+      file.close();
+    }
+  });
+
+  // A deployment may write the declaration before the files that it names.
+  test.each([
+    ['a page', (named: string) => `errors: { html: ${named} }\n`, '<h1>{{status}}</h1>'],
+    ['a page of one status', (named: string) => `errors: { pages: { 404: ${named} } }\n`, '<h1>{{status}}</h1>'],
+    ['API keys', (named: string) => `authentication: { partners: { apiKey: { keys: ${named} } } }\n`, '[]'],
+  ])('after a refusal, the file of %s that it names is watched, too', async (_, naming, content) => {
+    const name = `named-${randomUUID()}`;
+    const path = written(`${name}.yaml`, GOOD + naming(join(folder, name)));
+    const file = new GatewayFile(path, () => ({}), 20);
+    await expect(file.read()).rejects.toThrow(/cannot be read: no such file/);
+    let readings = 0;
+    file.watch(() => void file.read().then(() => (readings += 1)));
+    try {
+      written(name, content);
+      await until(() => readings === 1);
+    } finally {
+      file.close();
+    }
+  });
+
+  test('is watched with its pages, and leaves its API keys to their authenticator', async () => {
+    const keys = written('watched-keys', '[]');
+    const page = written('watched-page', 'one');
+    const authentication = `authentication: { partners: { apiKey: { keys: ${keys} } } }\n`;
+    const path = written('with-page.yaml', `${GOOD}${authentication}errors: { html: ${page} }\n`);
+    const file = new GatewayFile(path, () => ({}), 20);
+    await file.read();
+    let changes = 0;
+    file.watch(() => (changes += 1));
+    try {
+      written('watched-keys', '[ ]');
+      await stays('no reload for changed keys', () => changes === 0, 200);
+      written('watched-page', 'two!');
+      await until(() => changes === 1);
     } finally {
       file.close();
     }

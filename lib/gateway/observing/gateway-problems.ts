@@ -64,11 +64,12 @@ const logFailing: GatewayProblemKind = {
   },
 };
 
-const NOTICES = 'Correct what the text names: the gateway notices.';
+const NOTICES = 'Correct what the text names: the gateway notices a changed file.';
 
 const NEXT_STEPS_OF_RELOAD: Readonly<Record<ReloadKind, string | undefined>> = {
   all: undefined,
-  backends: NOTICES,
+  // The text may name a variable.
+  backends: `${NOTICES} Variables are read again at SIGHUP.`,
   certificates: NOTICES,
   workers: 'Correct what the text names, and replace the workers again (SIGUSR2).',
 };

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type * as Yaml from 'yaml';
 import { closestWord } from '../../../core/closest-word.ts';
 import { assertDeclaration, type Declaration, OptionsError, serviceRouterDefaults } from '../../../index.ts';
@@ -17,14 +18,28 @@ const MAX_SHOWN = 100;
 /** Keys whose values are not shown, wherever they stand. */
 const SECRET = /secret|password|passphrase|token|key|cert|authorization|cookie/i;
 
+/** Files that belong to a declaration, by path. */
+interface OtherFiles {
+  /** Those that values come from. */
+  readonly referred: Set<string>;
+  /** Those that it names, and that nobody else watches. */
+  readonly named: Set<string>;
+}
+
+const noFiles = (): OtherFiles => ({ referred: new Set(), named: new Set() });
+
+/** Options whose values are paths of pages; those of `pages` are such values, too. */
+const PAGES = ['html'];
+/** The authenticator watches its keys. It does not exist while the declaration is refused. */
+const PAGES_AND_KEYS = [...PAGES, 'keys'];
+
 /** A file of services and routes, in YAML 1.2 or JSON: `GATEWAY_CONFIG`. */
 export class GatewayFile {
   readonly name: string;
   readonly #path: string;
   readonly #env: () => NodeJS.ProcessEnv;
   readonly #files: WatchedFiles;
-  /** Files that values come from. */
-  #referred = new Set<string>();
+  #others: OtherFiles = noFiles();
   /** The last good result of `read()`, and what it was made from. */
   #last: { readonly from: string; readonly declaration: Declaration } | undefined;
 
@@ -33,7 +48,7 @@ export class GatewayFile {
     this.name = `GATEWAY_CONFIG ${path}`;
     this.#path = path;
     this.#env = env;
-    this.#files = new WatchedFiles(() => [path, ...this.#referred], lookEveryMs);
+    this.#files = new WatchedFiles(() => [path, ...this.#others.referred, ...this.#others.named], lookEveryMs);
   }
 
   /**
@@ -43,7 +58,7 @@ export class GatewayFile {
    * @throws {GatewayFileError} that names every problem, with its line and column.
    */
   async read(): Promise<Declaration> {
-    const before = [...this.#referred].join();
+    const before = this.#others;
     await this.#files.mark();
     let text: string;
     try {
@@ -55,18 +70,18 @@ export class GatewayFile {
     const from = JSON.stringify([text, env]);
     if (this.#last?.from === from) return this.#last.declaration;
     this.#last = undefined;
-    this.#referred = new Set();
+    this.#others = noFiles();
     try {
-      const declaration = parseDeclaration(text, this.#path, await loadYaml(), env, this.#referred);
-      if (this.#referred.size === 0) this.#last = { from, declaration };
+      const declaration = parseDeclaration(text, this.#path, await loadYaml(), env, this.#others);
+      if (this.#others.referred.size === 0) this.#last = { from, declaration };
       return declaration;
     } finally {
       // The list of files may have changed, so the watch starts with their present state.
-      if ([...this.#referred].join() !== before) await this.#files.mark();
+      if (!isDeepStrictEqual(this.#others, before)) await this.#files.mark();
     }
   }
 
-  /** Calls back when the file, or a file that a value comes from, has changed. */
+  /** Calls back when the file has changed, or a file that a value comes from, or that the last reading needed. */
   watch(changed: () => void): void {
     this.#files.watch(changed);
   }
@@ -92,7 +107,7 @@ async function loadYaml(): Promise<typeof Yaml> {
 }
 
 /**
- * @param files Gets the paths of files that values come from.
+ * @param others Gets the paths of other files.
  * @throws {GatewayFileError}
  */
 export function parseDeclaration(
@@ -100,11 +115,12 @@ export function parseDeclaration(
   path: string,
   yaml: typeof Yaml,
   env: NodeJS.ProcessEnv,
-  files: Set<string> = new Set(),
+  { referred, named }: OtherFiles = noFiles(),
 ): Declaration {
-  const parsed = parseText(yaml, text, { env, files }, path.endsWith('.json'));
+  const parsed = parseText(yaml, text, { env, files: referred }, path.endsWith('.json'));
   const problems = [...parsed.problems];
   if (!parsed.isBroken) problems.push(...declarationProblems(parsed));
+  for (const file of namedFiles(parsed.value, problems.length > 0 ? PAGES_AND_KEYS : PAGES)) named.add(file);
   if (problems.length === 0) return { ...serviceRouterDefaults, ...(parsed.value as Declaration) };
   problems.sort((a, b) => a.line - b.line || a.column - b.column);
   // The parser of YAML may find a fault twice.
@@ -112,6 +128,13 @@ export function parseDeclaration(
   const lines = all.slice(0, MAX_SHOWN).map((line) => withMeantFile(line, path));
   if (all.length > MAX_SHOWN) lines.push(`${basename(path)}: and ${all.length - MAX_SHOWN} more problems`);
   throw new GatewayFileError(lines);
+}
+
+/** @param value May be no valid declaration. */
+function namedFiles(value: unknown, options: readonly string[], key = ''): readonly string[] {
+  if (typeof value === 'string') return options.includes(key) ? [value] : [];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, one]) => namedFiles(one, options, key === 'pages' ? 'html' : name));
 }
 
 /** A hint for a file that does not exist. */
