@@ -89,6 +89,16 @@ routes:
     );
   });
 
+  test('shows no value of a condition whose name is that of a secret', async () => {
+    const path = written(`
+services: { users: { backends: [http://u] } }
+routes: [{ path: /, headers: { x-origin-secret: hunter2, x-beta: on }, query: { api_key: hunter2 }, service: users }]
+`);
+    const { out } = await check(path);
+    expect(lines(out, 1)[1]).toContain('x-origin-secret: ***, x-beta: on, ?api_key=***');
+    expect(out + (await check(path, 'GET', '/')).out).not.toContain('hunter2');
+  });
+
   test('prints all problems, each with its place, and exits with 1', async () => {
     const path = written('services: { users: { backends: [http://a], maxBodyByte: 5 } }\nroutes:\n  - service: user\n');
     expect(await check(path)).toEqual({

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { domainToASCII } from 'node:url';
 import { type Check, type Checks, described, group, isPlainObject, listOf, optional, text } from '../core/options.ts';
+import { shownUnder } from '../core/secret-names.ts';
 import { normalTarget } from '../ingress/request-target.ts';
 import { either, isList, isText, texts } from './check-forms.ts';
 
@@ -90,13 +91,14 @@ export class Conditions {
     }
     for (const [name, value] of this.headers) {
       const actual = headerValue(request.headers, name);
-      if (actual !== value) unmet.push(`header ${name} is ${shown(actual)}, not "${value}"`);
+      if (actual !== value) unmet.push(`header ${name} is ${shown(name, actual)}, not ${shown(name, value)}`);
     }
     if (this.query.length > 0) {
       const parameters = new URLSearchParams(request.search);
       for (const [name, value] of this.query) {
         const actual = parameters.get(name) ?? undefined;
-        if (actual !== value) unmet.push(`query parameter ${name} is ${shown(actual)}, not "${value}"`);
+        if (actual !== value)
+          unmet.push(`query parameter ${name} is ${shown(name, actual)}, not ${shown(name, value)}`);
       }
     }
     return unmet;
@@ -144,7 +146,8 @@ const isUnder = (name: string, hostname: string): boolean =>
 
 const shownHostname = (name: string): string => (name.startsWith('.') ? `*${name}` : name);
 
-const shown = (value: string | undefined): string => (value === undefined ? 'missing' : `"${value}"`);
+const shown = (name: string, value: string | undefined): string =>
+  value === undefined ? 'missing' : `"${shownUnder(name, value)}"`;
 
 /** The path prefix of a route, without a trailing slash: empty for `/`, and for an exact path. */
 export function prefixOf({ path = '/' }: RouteMatch): string {

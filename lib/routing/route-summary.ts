@@ -1,4 +1,5 @@
 import type { CircuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
+import { shownUnder } from '../core/secret-names.ts';
 import type { IpRateLimiter } from '../rate-limit/ip-rate-limit.ts';
 import type { Declaration } from './declaration.ts';
 import type { RouteLimit } from './route-limit.ts';
@@ -44,8 +45,8 @@ function matchOf({ name: _, ...options }: RouteOptions): string {
   return [
     routeName(options),
     ...more.map((name) => `or ${name}`),
-    ...Object.entries(headers).map(([name, value]) => `header ${name}: ${value}`),
-    ...Object.entries(query).map(([name, value]) => `query ${name}=${value}`),
+    ...Object.entries(headers).map(([name, value]) => `header ${name}: ${shownUnder(name, value)}`),
+    ...Object.entries(query).map(([name, value]) => `query ${name}=${shownUnder(name, value)}`),
   ].join(', ');
 }
 

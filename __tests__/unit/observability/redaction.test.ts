@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { printable, Redaction, SECRET_NAMES } from '../../../lib/observability/access-log/redaction.ts';
+import { SECRET_NAMES } from '../../../lib/core/secret-names.ts';
+import { printable, Redaction } from '../../../lib/observability/access-log/redaction.ts';
 
 const redaction = new Redaction(['pin', 'userEmail', '*phone*', 'пароль', '-']);
 

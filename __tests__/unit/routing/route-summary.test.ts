@@ -27,6 +27,10 @@ test.each<[RouteOptions, Partial<RouteStatus>]>([
     { match: 'a.example/v2, or *.b.example, header x-beta: 1, query v=2' },
   ],
   [
+    { headers: { 'x-origin-secret': 'hunter2' }, query: { api_key: 'hunter3' }, service: 'users' },
+    { match: '/, header x-origin-secret: ***, query api_key=***' },
+  ],
+  [
     {
       service: [
         { name: 'users', weight: 9 },

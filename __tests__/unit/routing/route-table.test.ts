@@ -317,4 +317,12 @@ describe('the table of routes', () => {
       'query parameter v is "3", not "2"',
     ]);
   });
+
+  test('shows no values of secrets', () => {
+    const conditions = new Conditions({ headers: { 'X-Origin-Secret': 'hunter2' }, query: { api_key: 'hunter2' } });
+    expect(conditions.unmet(request('GET https://a/?api_key=hunter3'))).toEqual([
+      'header x-origin-secret is missing, not "***"',
+      'query parameter api_key is "***", not "***"',
+    ]);
+  });
 });

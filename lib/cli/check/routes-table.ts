@@ -1,3 +1,4 @@
+import { shownUnder } from '../../core/secret-names.ts';
 import type { Declaration, RouteOptions } from '../../index.ts';
 import { routeName } from '../../routing/route-options.ts';
 import { RouteTable } from '../../routing/route-table.ts';
@@ -30,8 +31,8 @@ function cellsOf(route: RouteOptions): readonly string[] {
   const { hostnames = [], path = '/', methods, headers = {}, query = {} } = route;
   const conditions = [
     ...(methods === undefined ? [] : [methods.join('|')]),
-    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
-    ...Object.entries(query).map(([name, value]) => `?${name}=${value}`),
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${shownUnder(name, value)}`),
+    ...Object.entries(query).map(([name, value]) => `?${name}=${shownUnder(name, value)}`),
   ];
   const shown = typeof path === 'string' ? path : 'exact' in path ? `= ${path.exact}` : path.prefix;
   return [

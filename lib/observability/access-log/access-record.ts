@@ -2,8 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import { clientVersion } from '../../core/connection.ts';
 import { knownExchange } from '../../core/exchange.ts';
 import type { LimiterMode } from '../../core/recorder.ts';
+import { REDACTED } from '../../core/secret-names.ts';
 import type { FinishedRequest } from '../request-record.ts';
-import { decodedField, MAX_TARGET, MAX_TEXT, printable, REDACTED, type Redaction } from './redaction.ts';
+import { decodedField, MAX_TARGET, MAX_TEXT, printable, type Redaction } from './redaction.ts';
 
 /** Settings of one log. */
 export interface LineRules {

@@ -1,64 +1,4 @@
-/**
- * Names of query parameters, path parameters and header fields whose values are secrets. Names are compared in lower case and without
- * anything but letters and digits: `accessToken`, `access-token` and `Access_Token` are one name.
- */
-export const SECRET_NAMES: readonly string[] = [
-  'accesskey',
-  'accesskeyid',
-  'accountkey',
-  'apikey',
-  'auth',
-  'authcode',
-  'authkey',
-  'authorization',
-  'authorizationcode',
-  'basicauth',
-  'clientkey',
-  'code',
-  'codeverifier',
-  'cookie',
-  'devicecode',
-  'encryptionkey',
-  'jwt',
-  'key',
-  'masterkey',
-  'mfacode',
-  'otp',
-  'otpcode',
-  'pass',
-  'passcode',
-  'privatekey',
-  'proxyauthenticate',
-  'proxyauthorization',
-  'pwd',
-  'recoverycode',
-  'samlart',
-  'samlrequest',
-  'samlresponse',
-  'sas',
-  'session',
-  'setcookie',
-  'sharedkey',
-  'sid',
-  'sig',
-  'signingkey',
-  'subscriptionkey',
-  'ticket',
-  'totp',
-  'usercode',
-  'userpass',
-  'verificationcode',
-  'verifycode',
-  'wwwauthenticate',
-  'xapikey',
-  'xauth',
-];
-
-/** Parts that make any name a secret. `max_tokens` and `tokenizer` are no secrets. */
-const SECRET_PART =
-  /passw(?:or)?d|passphrase|secret|token(?!s$|iz)|credential|signature|assertion|apikey|jwt|sess(?:ion)?id|bearer/;
-
-export const REDACTED = '***';
+import { bareName, decodedLeniently, isSecretPart, partsOfName, REDACTED } from '../../core/secret-names.ts';
 
 /** Most characters of a request target that are shown, and of any other text of the client. */
 export const MAX_TARGET = 2_048;
@@ -83,10 +23,15 @@ export class Redaction {
 
   /** @param names More names of secrets, in any spelling; `*` stands for any characters. */
   constructor(names: readonly string[]) {
-    this.#names = new Set([...SECRET_NAMES, ...names.filter((name) => !name.includes('*')).map(bare)].filter(Boolean));
+    this.#names = new Set(
+      names
+        .filter((name) => !name.includes('*'))
+        .map(bareName)
+        .filter(Boolean),
+    );
     this.#patterns = names
       .filter((name) => name.includes('*'))
-      .map((name) => new RegExp(`^${name.split('*').map(bare).join('.*')}$`));
+      .map((name) => new RegExp(`^${name.split('*').map(bareName).join('.*')}$`));
   }
 
   /** Whether a parameter or field of this name holds a secret; `user[password]` and `user.password` do. */
@@ -102,12 +47,11 @@ export class Redaction {
   }
 
   #decide(name: string): boolean {
-    const decoded = decodedLeniently(name);
-    return [decoded, ...decoded.split(/[[\].]/)].map(bare).some((part) => this.#isSecretPart(part));
+    return partsOfName(name).some((part) => this.#isSecretPart(part));
   }
 
   #isSecretPart(part: string): boolean {
-    return this.#names.has(part) || SECRET_PART.test(part) || this.#patterns.some((pattern) => pattern.test(part));
+    return this.#names.has(part) || isSecretPart(part) || this.#patterns.some((pattern) => pattern.test(part));
   }
 
   /** @param names Further names of secrets, in this spelling. */
@@ -139,18 +83,6 @@ function endOf(ends: RegExp, text: string, from: number): number {
   ends.lastIndex = from;
   return ends.exec(text)?.index ?? text.length;
 }
-
-/** Decodes as lenient servers do: `%74oken` is `token`, even beside invalid encoding. */
-function decodedLeniently(name: string): string {
-  if (!name.includes('%')) return name;
-  try {
-    return decodeURIComponent(name);
-  } catch {
-    return name.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
-  }
-}
-
-const bare = (name: string): string => name.toLowerCase().replace(/[^\p{L}\p{N}]/gu, '');
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not get into a log.
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
