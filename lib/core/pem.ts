@@ -83,9 +83,19 @@ function keyFault({ cert, key, passphrase }: PemPair): PemFault | undefined {
 
 const textOf = (pem: Pem): string => (typeof pem === 'string' ? pem : pem.toString('latin1'));
 
+/** What a PKCS #12 file (.p12, .pfx) begins with, after the length: version 3 (RFC 7292 §4). */
+const PKCS12_VERSION = Buffer.from([2, 1, 3]);
+const PKCS12_PARTS = { x509: '-nokeys', pkey: '-nocerts -nodes' };
+
 /** @param command That of openssl which reads such a file. */
-function nextStep(pem: Pem, command: string): string {
+function nextStep(pem: Pem, command: keyof typeof PKCS12_PARTS): string {
   if (typeof pem === 'string') return pem.includes('\n') ? '' : ': give the text of a PEM file, not its path';
   // DER begins with a sequence of ASN.1.
-  return pem[0] === 0x30 ? `: convert it with openssl ${command} -inform der` : '';
+  if (pem[0] !== 0x30) return '';
+  // The lowest bits of a long length count its bytes (X.690 §8.1.3.5); of an indefinite one there are none.
+  const [, length = 0] = pem;
+  const content = pem.subarray(2 + (length < 0x80 ? 0 : length & 0x7f));
+  if (content.subarray(0, PKCS12_VERSION.length).equals(PKCS12_VERSION))
+    return `: it is PKCS #12, convert it with openssl pkcs12 ${PKCS12_PARTS[command]}`;
+  return `: convert it with openssl ${command} -inform der`;
 }

@@ -17,6 +17,7 @@ beforeAll(() => {
   openssl('ec', '-in', 'one.key', '-aes256', '-passout', 'pass:right', '-out', 'old-encrypted.key');
   openssl('x509', '-in', 'one.pem', '-outform', 'der', '-out', 'one.der');
   openssl('pkey', '-in', 'one.key', '-outform', 'der', '-out', 'key.der');
+  openssl('pkcs12', '-export', '-in', 'one.pem', '-inkey', 'one.key', '-passout', 'pass:right', '-out', 'one.p12');
 });
 afterAll(() => made.remove());
 
@@ -65,6 +66,22 @@ describe('a pair that TLS cannot use', () => {
       undefined,
       'key',
       'has no private key in PEM form: convert it with openssl pkey -inform der',
+    ],
+    [
+      'PKCS #12',
+      () => read('one.p12'),
+      key,
+      undefined,
+      'cert',
+      'has no certificate in PEM form: it is PKCS #12, convert it with openssl pkcs12 -nokeys',
+    ],
+    [
+      'a key in PKCS #12',
+      one,
+      () => read('one.p12'),
+      undefined,
+      'key',
+      'has no private key in PEM form: it is PKCS #12, convert it with openssl pkcs12 -nocerts -nodes',
     ],
     [
       'a damaged certificate',

@@ -119,8 +119,15 @@ export const listenerCertificate: Check = {
   },
 };
 
-function judgeCertificate({ subject, subjectAltName, validTo }: X509Certificate): Finding {
+function judgeCertificate({ subject, subjectAltName, validFrom, validTo }: X509Certificate): Finding {
+  const whose = `certificate for ${subjectAltName ?? subject.replaceAll('\n', ', ')}`;
+  if (Date.parse(validFrom) > Date.now()) {
+    return failure(
+      `${whose}, valid only from ${validFrom} on: clients do not accept it yet`,
+      'Correct the clock of this machine if it is wrong. Otherwise use a certificate that is valid now',
+    );
+  }
   const days = Math.floor((Date.parse(validTo) - Date.now()) / DAY_MS);
-  const what = `certificate for ${subjectAltName ?? subject.replaceAll('\n', ', ')}, ${days} days left`;
+  const what = days < 0 ? `${whose} has expired, ${validTo}` : `${whose}, ${days} days left`;
   return days < SOON_DAYS ? warning(what, 'Renew it, and put the new one in its file: the gateway notices') : ok(what);
 }

@@ -13,6 +13,7 @@ export interface CertificateFacts {
   readonly names: readonly string[];
   readonly subject: string;
   /** Milliseconds as of `Date.now()`. */
+  readonly beginsAt: number;
   readonly expiresAt: number;
   /** Whether the gateway renews it by itself. */
   readonly isAwaited: boolean;
@@ -144,8 +145,8 @@ function readAuthorities(file: string): ClientAuthorities {
   const pem = readPemFile('TLS_CLIENT_CA', file);
   const found = authoritiesIn(pem);
   if ('text' in found) throw new TlsFilesError([`TLS_CLIENT_CA ${file}: ${found.text}`]);
-  const facts = found.certificates.map(({ subject, validTo }) => {
-    return { file, names: [], subject: oneLine(subject), expiresAt: Date.parse(validTo), isAwaited: false };
+  const facts = found.certificates.map((one) => {
+    return { file, names: [], subject: oneLine(one.subject), ...validityOf(one), isAwaited: false };
   });
   if (facts.every(({ expiresAt }) => expiresAt < Date.now())) {
     throw new TlsFilesError([`TLS_CLIENT_CA ${file}: all of its certificates have expired`]);
@@ -157,11 +158,15 @@ function readCertificate({ cert: file, key: keyFile, isAwaited = false }: TlsFil
   const [cert, key] = [readPemFile('TLS_CERT', file), readPemFile('TLS_KEY', keyFile)];
   const fault = pairProblem('TLS', { cert: file, key: keyFile }, { cert, key });
   if (fault !== undefined) throw new TlsFilesError([fault]);
-  const { subject, subjectAltName, validTo } = new X509Certificate(cert);
-  const expiresAt = Date.parse(validTo);
-  const names = namesIn(subjectAltName ?? '');
-  return { file, cert, key, subject: oneLine(subject), expiresAt, isAwaited, names };
+  const parsed = new X509Certificate(cert);
+  const names = namesIn(parsed.subjectAltName ?? '');
+  return { file, cert, key, subject: oneLine(parsed.subject), ...validityOf(parsed), isAwaited, names };
 }
+
+const validityOf = ({ validFrom, validTo }: X509Certificate) => ({
+  beginsAt: Date.parse(validFrom),
+  expiresAt: Date.parse(validTo),
+});
 
 const oneLine = (subject: string | undefined): string => (subject ?? '').replaceAll('\n', ', ');
 

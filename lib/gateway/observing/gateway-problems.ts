@@ -95,17 +95,25 @@ const reloadRejected: GatewayProblemKind = {
 
 const DAY_MS = 86_400_000;
 
+const NOT_YET =
+  'Correct the clock of this machine if it is wrong. Otherwise put a certificate in the file that is valid now: the gateway notices.';
+
 const certificateExpiring: GatewayProblemKind = {
   problem: 'certificate_expiring',
   severity: 'warning',
-  meaning: 'A certificate of `TLS_CERT` or `TLS_CLIENT_CA` expires within 14 days, or has expired.',
+  meaning: 'A certificate of `TLS_CERT` or `TLS_CLIENT_CA` expires within 14 days, has expired, or is not valid yet.',
   nextStep: 'Renew it, and put the new one in its file: the gateway notices.',
   *find({ certificates }) {
-    for (const { file, names, subject, expiresAt, isAwaited } of certificates) {
+    for (const { file, names, subject, beginsAt, expiresAt, isAwaited } of certificates) {
+      const what = `the certificate for ${names.slice(0, 3).join(', ') || subject}`;
+      if (beginsAt > Date.now()) {
+        const title = `${what} is not valid yet`;
+        yield { subject: file, title, text: `${file}: ${title}, but from ${dayOf(beginsAt)} on.`, nextStep: NOT_YET };
+        continue;
+      }
       const left = expiresAt - Date.now();
       // Another kind of problem reports why the gateway could not renew it.
       if (left >= EXPIRES_SOON_MS || isAwaited) continue;
-      const what = `the certificate for ${names.slice(0, 3).join(', ') || subject}`;
       const when = left < 0 ? 'has expired' : `expires in ${Math.floor(left / DAY_MS)} days`;
       yield { subject: file, title: `${what} ${when}`, text: `${file}: ${what} ${when} (${dayOf(expiresAt)}).` };
     }
