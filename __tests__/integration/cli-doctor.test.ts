@@ -521,6 +521,13 @@ describeWithRedis('expressway doctor and Redis', (redis) => {
     expect(JSON.stringify(report)).not.toContain('secret-word');
   });
 
+  test('says that Redis refuses the connection, and not to start it', async () => {
+    const url = `redis://127.0.0.1:${redis.port}/99`;
+    const { said, found } = await examine('redis', { REDIS_URL: url });
+    expect(said).toEqual(['fail Redis refuses the connection: ERR DB index is out of range']);
+    expect(found[0]?.fix).toMatch(/^Correct that in Redis, or the database number in REDIS_URL/);
+  });
+
   test('prints the ACL line for a missing permission, which then suffices', async () => {
     await redis.command('ACL', 'SETUSER', 'less', 'on', '>pw', '~expressway:rl:ip:*', '+ping', '+time', '+eval');
     const { said, found } = await look('less:pw@');

@@ -68,13 +68,18 @@ const bounded =
     }
   };
 
+const LOGIN = 'Correct user and password in REDIS_URL: redis://user:password@host:6379, both percent-encoded';
+
 function unreachable({ message, code, errors }: Error & { code?: string; errors?: readonly Error[] }): Finding {
   const text = message || errors?.map((one) => one.message).join(', ') || String(code);
-  const isLogin = /^(?:NOAUTH|WRONGPASS|NOPERM)/.test(message);
-  return failure(
-    `Redis: ${text}`,
-    isLogin
-      ? 'Correct user and password in REDIS_URL: redis://user:password@host:6379, both percent-encoded'
-      : 'Start it, or correct REDIS_URL; a Redis with TLS needs rediss://. Until then each gateway counts as RATE_LIMIT_ON_STORE_ERROR says',
-  );
+  const meanwhile = 'Until then each gateway counts as RATE_LIMIT_ON_STORE_ERROR says';
+  if (/^(?:NOAUTH|WRONGPASS|NOPERM)|^ERR .*\bAUTH\b|^ERR invalid password/.test(message))
+    return failure(`Redis: ${text}`, LOGIN);
+  // Replies of Redis begin with a code in capitals, such as "ERR max number of clients reached".
+  if (/^[A-Z]+ /.test(message))
+    return failure(
+      `Redis refuses the connection: ${text}`,
+      `Correct that in Redis, or the database number in REDIS_URL. ${meanwhile}`,
+    );
+  return failure(`Redis: ${text}`, `Start it, or correct REDIS_URL; a Redis with TLS needs rediss://. ${meanwhile}`);
 }

@@ -25,7 +25,11 @@ const REASONS: readonly (readonly [Reason, RegExp])[] = [
   ],
   ['permission', /NOPERM/],
   ['tls', /EPROTO|SSL|TLS|wrong version number|CERT_|certificate|self[- ]signed|UNABLE_TO_VERIFY|ERR_TLS/i],
-  ['failing', /LOADING|READONLY|MISCONF|WRONGTYPE|MASTERDOWN|CLUSTERDOWN|OOM|BUSY|NOREPLICAS/],
+  // The last ones are refusals at login: too many clients, no such database, protected mode.
+  [
+    'failing',
+    /LOADING|READONLY|MISCONF|WRONGTYPE|MASTERDOWN|CLUSTERDOWN|OOM|BUSY|NOREPLICAS|\b(?:ERR|DENIED|NOPROTO) /,
+  ],
 ];
 
 /** The message of an error, followed by those of its causes. */
@@ -112,8 +116,9 @@ export const LIMITER_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
   }),
   storeProblem('redis_failing', 'failing', 'Redis replies with errors', {
     meaning:
-      'Redis replies but refuses commands: it is loading its data, is a replica, is out of memory, cannot save, or a key of the limiter holds something else.',
-    nextStep: 'Look into the log of Redis; the error in the text says which of these it is.',
+      'Redis replies but refuses commands: it is loading its data, is a replica, is out of memory, cannot save, has too many clients or no such database, or a key of the limiter holds something else.',
+    nextStep:
+      'The error in the text says which of these it is: correct it in Redis, or the database number in REDIS_URL.',
   }),
   storeProblem('redis_unreachable', 'unreachable', 'Redis cannot be reached', {
     meaning: 'The limiter has no connection to Redis, or gets no replies in time.',
