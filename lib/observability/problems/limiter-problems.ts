@@ -116,7 +116,7 @@ export const LIMITER_PROBLEMS: readonly ProblemKind<TrafficSources>[] = [
   }),
   storeProblem('redis_failing', 'failing', 'Redis replies with errors', {
     meaning:
-      'Redis replies but refuses commands: it is loading its data, is a replica, is out of memory, cannot save, has too many clients or no such database, or a key of the limiter holds something else.',
+      'Redis replies but refuses commands: it is loading its data, is a replica, is out of memory, cannot save, has too many clients or no such database, or a key holds something else.',
     nextStep:
       'The error in the text says which of these it is: correct it in Redis, or the database number in REDIS_URL.',
   }),

@@ -22,7 +22,7 @@ const SECRET = /secret|password|passphrase|token|key|cert|authorization|cookie/i
 interface OtherFiles {
   /** Those that values come from. */
   readonly referred: Set<string>;
-  /** Those that it names, and that nobody else watches. */
+  /** Those that it names, and that no other part watches. */
   readonly named: Set<string>;
 }
 
