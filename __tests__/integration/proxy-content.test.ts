@@ -201,6 +201,50 @@ describe.each(PROTOCOLS)('over $name', ({ serverOf, connect, request }) => {
     expect((await client.response()).content.toString()).toBe('ok');
   });
 
+  test.each([
+    ['without content', 'Content-Length: 0\r\n\r\n'],
+    ['with a length', 'Content-Length: 4\r\n\r\nbody'],
+    ['with chunks', 'Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n'],
+    ['with empty chunks', 'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
+    ['with trailers', 'Trailer: x-t\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-T: 1\r\n\r\n'],
+    ['that ends with the connection', 'Connection: close\r\n\r\nbody'],
+    ['that ends with the connection, and is empty', 'Connection: close\r\n\r\n'],
+  ])('RFC 9110 §15.3.6: a 205 %s is complete', async (_title, rest) => {
+    const script: Script = (socket) => {
+      socket.write(`HTTP/1.1 205 Reset Content\r\nX-A: 1\r\n${rest}`);
+      if (rest.startsWith('Connection')) socket.end();
+    };
+    const { port, proxy } = await setUp(script, {}, serverOf);
+    const outcomes: string[] = [];
+    proxy.events.on('forwarded', ({ outcome }) => outcomes.push(outcome.kind));
+    for (const text of [GET, 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab']) {
+      const response = await request(port, text);
+      expect([response.status, response.field('x-a'), response.framingComplete]).toEqual([205, '1', true]);
+    }
+    expect(outcomes).toEqual(['completed', 'completed']);
+  });
+
+  test('RFC 9110 §15.3.6: a 205 that breaks off looks truncated', async () => {
+    const bytes = 'HTTP/1.1 205 Reset Content\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n';
+    const { port, proxy } = await setUp((socket) => void socket.end(bytes), {}, serverOf);
+    const outcomes: string[] = [];
+    proxy.events.on('forwarded', ({ outcome }) => outcomes.push(outcome.kind));
+    expect((await request(port, GET)).framingComplete).toBe(false);
+    expect(outcomes).toEqual(['failed']);
+  });
+
+  test.each([
+    ['9007199254740992', 502],
+    ['99999999999999999999', 502],
+    ['9007199254740991', 200],
+  ])('R12: a backend is to blame for a Content-Length of %s: %d', async (length, status) => {
+    const bytes = `HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\nab`;
+    const script: Script = (socket) => void socket.write(bytes, () => afterRead(() => socket.end()));
+    const { port, proxy } = await setUp(script, { circuit: { minimumRequests: 1, consecutiveFailures: 1 } }, serverOf);
+    expect((await request(port, GET)).status).toBe(status);
+    await eventually('the circuit opens', () => proxy.status()[0]?.circuit === 'open');
+  });
+
   test('C08: Expect: 100-continue gets 100, and is not forwarded', async () => {
     const { port, backend } = await setUp(answer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), {}, serverOf);
     const client = cleanup.add(await connect(port));

@@ -141,7 +141,7 @@ export class ResponseReader {
       }
       if (line.charCodeAt(14) !== 58 || !/^content-length:/i.test(line)) continue;
       const value = line.slice(15).trim();
-      if (!/^\d{1,15}$/.test(value) || (length !== undefined && length !== Number(value))) {
+      if (!/^\d{1,16}$/.test(value) || (length !== undefined && length !== Number(value))) {
         throw new BadResponse('The response has an invalid length.');
       }
       length = Number(value);

@@ -1,4 +1,4 @@
-import { constants, type ServerStreamResponseOptions } from 'node:http2';
+import { constants, type OutgoingHttpHeaders, type ServerStreamResponseOptions } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { markEnded } from '../../core/broken-off.ts';
 import { responseOn, unreadOn } from '../connection-responses.ts';
@@ -17,7 +17,7 @@ import { type ResponseFraming, ResponseReader, type ResponseSink } from './respo
 import { MalformedRequest, type StreamRequest } from './stream-request.ts';
 import { checkAccept, responseFields, sendFields, trailerFields } from './stream-response.ts';
 
-const { NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
+const { HTTP_STATUS_RESET_CONTENT, NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
 
 /** Content of a malformed request. */
 const UNREAD = new RequestContent('chunked', 0);
@@ -61,6 +61,8 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
   #written: Done | undefined;
   #isWaiting = false;
   #isEndAwaited = false;
+  /** The head of a response that must not have content, and has some. It is sent when that content has ended. */
+  #bareHead: OutgoingHttpHeaders | undefined;
 
   constructor(tlsSocket: TLSSocket, address: ClientAddress, owner: StreamOwner) {
     super(tlsSocket, address);
@@ -101,6 +103,7 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     this.#request = request;
     this.#content = undefined;
     this.#isEndAwaited = false;
+    this.#bareHead = undefined;
     this.#reader.begin(request?.method ?? 'GET', request?.framing === 'tunnel');
     listenTo(stream, this);
   }
@@ -185,6 +188,12 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
       // Discards bytes for a tunnel that was not opened.
       stream.resume();
     }
+    if (status === HTTP_STATUS_RESET_CONTENT && framing !== 'none') {
+      // RFC 9110 §15.3.6. Node ends the stream with such a head, whatever follows.
+      delete fields['content-length'];
+      this.#bareHead = fields;
+      return;
+    }
     const waitForTrailers = framing === 'chunked' && (hasTrailers || this.#request?.acceptsTrailers === true);
     const options: ServerStreamResponseOptions & { sendDate: boolean } = {
       endStream: framing === 'none',
@@ -195,10 +204,19 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
     if (framing === 'none') this.#awaitFrames();
   }
 
+  #sendBareHead(stream: CarriedStream, head: OutgoingHttpHeaders): void {
+    sendFields(head, (sent) =>
+      stream.respond(sent, { endStream: true, sendDate: false } as ServerStreamResponseOptions),
+    );
+    this.#awaitFrames();
+  }
+
   content(bytes: Buffer, isLast: boolean): void {
     const stream = this.#stream;
     if (stream === undefined || stream.closed) return;
-    if (isLast) {
+    if (this.#bareHead !== undefined) {
+      if (isLast) this.#sendBareHead(stream, this.#bareHead);
+    } else if (isLast) {
       stream.end(bytes);
       this.#awaitEnd(stream);
     } else if (!stream.write(bytes) && !this.#isWaiting) {
@@ -210,6 +228,10 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
   trailers(lines: readonly string[]): void {
     const stream = this.#stream;
     if (stream === undefined || stream.closed) return;
+    if (this.#bareHead !== undefined) {
+      this.#sendBareHead(stream, this.#bareHead);
+      return;
+    }
     if (lines.length === 0) {
       stream.end();
       this.#awaitEnd(stream);
@@ -292,7 +314,10 @@ export class StreamConnection extends ClientSocket implements ResponseSink, Stre
 
   override _final(ended: Done): void {
     const stream = this.#stream;
-    if (stream !== undefined && this.#reader.endsWithConnection) stream.end();
+    if (stream !== undefined && this.#reader.endsWithConnection) {
+      if (this.#bareHead === undefined) stream.end();
+      else this.#sendBareHead(stream, this.#bareHead);
+    }
     ended();
     // When the app ends its side, both sides end, except in a tunnel.
     if (!this.#isTunnel) process.nextTick(() => this.destroy());

@@ -41,13 +41,18 @@ const REASON_PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const GREATEST_STATUS = 599;
 
 /**
- * Rejects heads that undici accepts, but that cannot be passed on: a status that is not valid (RFC 9110 §15), and a transfer coding
- * other than `chunked`. undici decodes `chunked`; a body in a further coding would reach the client without the name of that coding.
+ * Rejects heads that undici accepts, but that cannot be passed on: a status that is not valid (RFC 9110 §15), a length that is
+ * too large to count, and a transfer coding other than `chunked`. undici decodes `chunked`; a body in a further coding would reach the client without the name of that coding.
  *
  * @throws {ProtocolError}
  */
-export function checkResponseHead(status: number, { 'transfer-encoding': coding }: ResponseFields): void {
+export function checkResponseHead(
+  status: number,
+  { 'transfer-encoding': coding, 'content-length': length }: ResponseFields,
+): void {
   if (status > GREATEST_STATUS) throw new ProtocolError(`the backend sent the status ${status}`);
+  if (length !== undefined && Number(length) > Number.MAX_SAFE_INTEGER)
+    throw new ProtocolError(`the backend sent the Content-Length ${length}`);
   if (coding === undefined || coding === 'chunked') return;
   if (typeof coding === 'string' && coding.toLowerCase() === 'chunked') return;
   throw new ProtocolError(`the body of the response has the transfer coding ${coding}`);
