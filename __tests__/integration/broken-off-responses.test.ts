@@ -8,7 +8,7 @@ import { certificate } from '../support/certificate.ts';
 import { EXPRESS_VERSIONS } from '../support/express-versions.ts';
 import { Cleanup } from '../support/gateway.ts';
 import { http2ServerOf } from '../support/http2.ts';
-import { PROTOCOLS } from '../support/protocols.ts';
+import { PROTOCOLS, WITH_TLS } from '../support/protocols.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
 
@@ -22,7 +22,7 @@ const [[, express5]] = EXPRESS_VERSIONS as [(typeof EXPRESS_VERSIONS)[number]];
 const [HTTP_1] = PROTOCOLS as [(typeof PROTOCOLS)[number]];
 
 const { serverOf: http1, connect } = HTTP_1;
-const SERVERS = [...PROTOCOLS, { ...HTTP_1, name: 'HTTP/1.1 with bounds', serverOf: HTTP_1.hardened({}) }];
+const SERVERS = [...WITH_TLS, { ...HTTP_1, name: 'HTTP/1.1 with bounds', serverOf: HTTP_1.hardened({}) }];
 
 /** An app whose circuit opens on the first failure. */
 async function guarded(handler: Handler, create: Create = express5, serverOf = http1) {

@@ -11,7 +11,7 @@ import {
 } from 'expressway';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { stopTimers } from '../support/mock-time.ts';
-import { PROTOCOLS, type Protocol } from '../support/protocols.ts';
+import { type Protocol, WITH_TLS } from '../support/protocols.ts';
 import { RecorderBackend, type Script } from '../support/recorder-backend.ts';
 import { eventually } from '../support/servers.ts';
 
@@ -52,7 +52,7 @@ async function setUp(protocol: Protocol, options: Partial<RoundRobinProxyOptions
 
 const isBusy = ({ connections }: RecorderBackend) => connections.size > 0;
 
-describe.each(PROTOCOLS)(
+describe.each(WITH_TLS)(
   'a client of $name that gives up ends the request at the backend at once, and no backend is blamed',
   (protocol) => {
     const moments: readonly [

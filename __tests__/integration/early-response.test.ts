@@ -6,7 +6,7 @@ import { createProxyMiddleware } from 'http-proxy-middleware';
 import { EARLY, EarlyBackend, upload } from '../differential/early-responses.ts';
 import { Cleanup, proxyGateway } from '../support/gateway.ts';
 import { afterRead } from '../support/pause.ts';
-import { PROTOCOLS, type Protocol } from '../support/protocols.ts';
+import { type Protocol, WITH_TLS } from '../support/protocols.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { recordedGateway } from '../support/recorded-gateway.ts';
 import { RecorderBackend, type Script } from '../support/recorder-backend.ts';
@@ -40,7 +40,7 @@ async function pluginGateway(
   return cleanup.add(await listen(app, serverOf(app)));
 }
 
-describe.each(PROTOCOLS)('a response that comes while the request is still being sent, over $name', (protocol) => {
+describe.each(WITH_TLS)('a response that comes while the request is still being sent, over $name', (protocol) => {
   const { serverOf } = protocol;
 
   test.each(Object.keys(EARLY))('reaches the client, every time: %s', async (kind) => {
@@ -85,7 +85,7 @@ const slowClient = (app: Express): void => {
   });
 };
 
-describe.each(PROTOCOLS)(
+describe.each(WITH_TLS)(
   'a backend that resets the connection behind its response, to a slow client over $name',
   (protocol) => {
     const thenReset =

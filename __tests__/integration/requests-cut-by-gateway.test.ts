@@ -13,7 +13,7 @@ import {
   upgradeHandler,
 } from 'expressway';
 import { Cleanup } from '../support/gateway.ts';
-import { PROTOCOLS, type TextClient } from '../support/protocols.ts';
+import { PROTOCOLS, type TextClient, WITH_TLS } from '../support/protocols.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { RecorderBackend } from '../support/recorder-backend.ts';
 import { eventually, listen } from '../support/servers.ts';
@@ -118,7 +118,7 @@ const SLOW: Record<string, HardenServerOptions> = {
   client_timeout: { minReceiveBytesPerSecond: 10_000, receiveGraceMs: 300, checkIntervalMs: 20 },
 };
 
-test.each(PROTOCOLS.flatMap((protocol) => CUT_STREAMS.map((row) => [protocol.name, ...row, protocol] as const)))(
+test.each(WITH_TLS.flatMap((protocol) => CUT_STREAMS.map((row) => [protocol.name, ...row, protocol] as const)))(
   '%s: an event stream that is cut %s is recorded as cut; circuits have counted its head',
   async (...row) => {
     const [, , sent, cutIt, record, { hardened, connect }] = row;
@@ -143,7 +143,7 @@ test.each(PROTOCOLS.flatMap((protocol) => CUT_STREAMS.map((row) => [protocol.nam
   },
 );
 
-test.each(PROTOCOLS)(
+test.each(WITH_TLS)(
   '$name: a response that its client does not read in time is recorded as cut, and is no failure of the backend',
   async ({ hardened, connect }) => {
     const length = 64 * 1_048_576;

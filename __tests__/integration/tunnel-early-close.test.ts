@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, test } from '@jest/globals';
 import express from 'express';
 import { type RoundRobinProxy, roundRobinProxy, upgradeHandler } from 'expressway';
 import { Cleanup } from '../support/gateway.ts';
-import { PROTOCOLS, type TextClient } from '../support/protocols.ts';
+import { type TextClient, WITH_TLS } from '../support/protocols.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { eventually, listen, type RunningServer } from '../support/servers.ts';
 import { switchingFor, upgradeRequest } from '../support/tunnels.ts';
@@ -45,7 +45,7 @@ beforeAll(async () => {
   const app = express();
   app.use('/refused', (_req, res) => void setTimeout(() => res.sendStatus(403), 20));
   app.use(proxy);
-  for (const { name, serverOf } of PROTOCOLS) {
+  for (const { name, serverOf } of WITH_TLS) {
     const server = serverOf(app);
     server.on('upgrade', upgradeHandler(app, { upgrades: ['websocket', 'chat/2'] }));
     gateways.set(name, cleanup.add(await listen(app, server)));
@@ -56,8 +56,8 @@ afterEach(() => {
 });
 afterAll(() => cleanup.run());
 
-describe.each(PROTOCOLS)('over $name', ({ name, connect }) => {
-  const isHttp1 = name === 'HTTP/1.1';
+describe.each(WITH_TLS)('over $name', ({ name, connect }) => {
+  const isHttp1 = name !== 'HTTP/2';
 
   async function nothingIsLeft(client: TextClient): Promise<void> {
     const { server } = gateways.get(name) as RunningServer;

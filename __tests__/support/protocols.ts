@@ -54,6 +54,15 @@ const HTTP_1: Protocol = {
   request: async (port, text, method) => exchange(await RawClient.connect(port), text, method),
 };
 
+/** On a server that offers HTTP/2 as well. */
+const HTTP_1_TLS: Protocol = {
+  name: 'HTTP/1.1 with TLS',
+  serverOf: http2ServerOf(),
+  hardened: http2ServerOf,
+  connect: (port) => RawClient.connectTls(port),
+  request: async (port, text, method) => exchange(await RawClient.connectTls(port), text, method),
+};
+
 const HTTP_2: Protocol = {
   name: 'HTTP/2',
   serverOf: http2ServerOf(),
@@ -63,3 +72,6 @@ const HTTP_2: Protocol = {
 };
 
 export const PROTOCOLS: readonly Protocol[] = [HTTP_1, HTTP_2];
+
+/** For behaviour that depends on how a connection ends. */
+export const WITH_TLS: readonly Protocol[] = [HTTP_1, HTTP_1_TLS, HTTP_2];

@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { certificate } from './certificate.ts';
 
 /** What may stand around a value (RFC 9110 §5.5). `trim()` would take U+00A0 as well, which is part of it. */
 export const WHITESPACE = /^[ \t]+|[ \t]+$/g;
@@ -19,6 +22,8 @@ export interface RawMessage {
 /** A client that sends the bytes it is told to, and parses framing itself, so that "cut" is a fact. */
 export class RawClient {
   readonly socket: Socket;
+  /** The connection under that of TLS, or the same. */
+  readonly #transport: Socket;
   /** As they came: joined only when somebody looks, since joining at each one takes quadratic time. */
   #chunks: Buffer[] = [];
   #length = 0;
@@ -27,8 +32,9 @@ export class RawClient {
   /** How the other side closed: an orderly end, or an error code such as ECONNRESET. */
   closedBy: string | undefined;
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, transport = socket) {
     this.socket = socket;
+    this.#transport = transport;
     socket.on('data', (chunk) => {
       this.#chunks.push(chunk);
       this.#length += chunk.length;
@@ -56,6 +62,18 @@ export class RawClient {
       socket.once('error', reject);
     });
     return new RawClient(socket);
+  }
+
+  static async connectTls(port: number): Promise<RawClient> {
+    const transport = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    const socket = connectTls({
+      socket: transport,
+      ca: certificate.cert,
+      host: '127.0.0.1',
+      allowHalfOpen: true,
+    } as never);
+    await once(socket, 'secureConnect');
+    return new RawClient(socket, transport);
   }
 
   send(bytes: string | Buffer): void {
@@ -150,7 +168,7 @@ export class RawClient {
   }
 
   abort(): void {
-    this.socket.resetAndDestroy();
+    this.#transport.resetAndDestroy();
   }
 
   #close(how: string): void {

@@ -37,13 +37,17 @@ export function tlsSocketOf(socket: Duplex | null | undefined): TLSSocket | unde
 /** Scheme of the requests on a connection, as the peer itself uses it. */
 export const schemeOf = (socket: Duplex | undefined): 'http' | 'https' => (isSecure(socket) ? 'https' : 'http');
 
+/** The socket below a TLS socket. It knows the client's address when the TLS socket has forgotten it. */
+export const below = <T extends Duplex>(socket: T): T | Socket =>
+  (socket as T & { readonly _parent?: Socket | null })._parent ?? socket;
+
 /**
  * Cuts a connection, if possible with a reset. An orderly end could look like the end of a response (RFC 9112 §8), and leaves unsent bytes in
- * the kernel. TLS and Unix sockets have no reset, and Node throws when it is called for them. TLS shows the cut by the missing
- * `close_notify`.
+ * the kernel. That is so with TLS as well: Node sends a `close_notify` when a TLS socket is destroyed. Unix sockets have no reset, and Node
+ * throws when it is called for them.
  */
 export function resetConnection(socket: Duplex): void {
-  const { resetAndDestroy, remoteAddress } = socket as Partial<Socket>;
-  if (resetAndDestroy === undefined || remoteAddress === undefined || isSecure(socket)) socket.destroy();
-  else resetAndDestroy.call(socket);
+  const { resetAndDestroy, remoteAddress } = below(socket) as Partial<Socket>;
+  if (resetAndDestroy !== undefined && remoteAddress !== undefined) resetAndDestroy.call(below(socket));
+  socket.destroy();
 }

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { markEnded } from '../core/broken-off.ts';
 import { CAUSES } from '../core/causes.ts';
-import { resetConnection } from '../core/connection.ts';
+import { below, resetConnection } from '../core/connection.ts';
 import type { ClientRefusedEvent } from '../core/events.ts';
 import { type Exchange, exchangeOf } from '../core/exchange.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
@@ -130,9 +130,6 @@ export class ConnectionResponses {
 }
 
 const NEEDS_TLS = 'This port speaks TLS only: use https:// in place of http://.';
-
-/** The socket below a TLS socket. It knows the client's address when the TLS socket has forgotten it. */
-const below = (socket: TLSSocket): Socket => (socket as TLSSocket & { readonly _parent?: Socket })._parent ?? socket;
 
 interface RefusalFacts {
   readonly detail?: string | undefined;

@@ -41,8 +41,9 @@ const REASON_PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const GREATEST_STATUS = 599;
 
 /**
- * Rejects heads that undici accepts, but that cannot be passed on: a status that is not valid (RFC 9110 §15), a length that is
- * too large to count, and a transfer coding other than `chunked`. undici decodes `chunked`; a body in a further coding would reach the client without the name of that coding.
+ * Rejects heads that undici accepts, but that cannot be passed on: a status that is not valid (RFC 9110 §15), a length too large to
+ * count, and a transfer coding other than `chunked`. undici decodes `chunked`; a body in a further coding would reach the client without
+ * the name of that coding.
  *
  * @throws {ProtocolError}
  */
