@@ -276,6 +276,16 @@ describe('the admin API', () => {
     expect((await api.ask('/api/status')).json.clients).toEqual([]);
   });
 
+  test('a request with content is refused, and its connection goes on', async () => {
+    const { one, gateway } = await openApiGateway();
+    const client = cleanup.add(await RawClient.connect(Number(new URL(gateway.adminUrl).port)));
+    const head = `POST /api/backends/${idOf(one)}/drain HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n`;
+    client.send(head);
+    expect((await client.response()).status).toBe(413);
+    client.send(`${'x'.repeat(100_000)}GET /livez HTTP/1.1\r\nHost: a\r\n\r\n`);
+    expect((await client.response()).status).toBe(200);
+  });
+
   test('responds with 404 to unknown paths and with 400 to malformed requests', async () => {
     const { one, api, gateway } = await openApiGateway();
     const post = { method: 'POST', headers: BEARER };

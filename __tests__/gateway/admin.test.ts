@@ -1,8 +1,11 @@
+import { once } from 'node:events';
 import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { type AdminView, createAdminServer, type Phase } from '../../lib/gateway/admin/admin-server.ts';
 import { ADMIN, listen } from '../../lib/gateway/listener.ts';
 import { ask } from '../support/ask.ts';
+import { RawClient } from '../support/raw-client.ts';
 
 class FakeView implements AdminView {
   phase: Phase = 'running';
@@ -64,6 +67,23 @@ describe('the admin listener', () => {
     const answer = await ask(`${url}/livez`, { method });
     expect(answer).toMatchObject({ status: 405, json: { status: 405 } });
     expect(answer.headers.allow).toBe('GET, HEAD');
+  });
+
+  test.each([
+    ['POST', '/livez', '127.0.0.1', 405],
+    ['GET', '/livez', '127.0.0.1', 200],
+    ['POST', '/none', '127.0.0.1', 404],
+    ['POST', '/status', 'a.example', 403],
+  ])('no reset overtakes the response to %s %s, though the client still sends', async (method, path, host, status) => {
+    const accepted = once(server, 'connection');
+    const client = await RawClient.connect(Number(new URL(url).port));
+    const [socket] = (await accepted) as [Socket];
+    const closed = once(socket, 'close');
+    client.send(`${method} ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\nContent-Length: 100000\r\n\r\nx`);
+    expect((await client.response()).status).toBe(status);
+    client.socket.end('x'.repeat(99_999));
+    await closed;
+    expect(socket.bytesRead).toBeGreaterThan(100_000);
   });
 
   test('refuses requests for unknown host names (DNS rebinding)', async () => {

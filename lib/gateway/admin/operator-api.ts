@@ -69,7 +69,6 @@ export class OperatorApi {
       req.headers['transfer-encoding'] !== undefined ||
       Number(req.headers['content-length'] ?? 0) > MAX_CONTENT_BYTES
     ) {
-      res.setHeader('Connection', 'close');
       sendProblem(res, 413, 'Content too large', 'A request to this API has no content.');
       return false;
     }

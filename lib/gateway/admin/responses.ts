@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { leaveUnread } from '../../core/unread-content.ts';
 
 /**
  * Headers of all responses that a browser may show. The browser loads only our own files, no other page may frame it, and no script can turn
@@ -22,6 +23,7 @@ export function setBrowserFields(res: ServerResponse): void {
 }
 
 export function sendText(res: ServerResponse, status: number, type: string, text: string | Buffer): void {
+  leaveUnread(res);
   res.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(text) });
   // Node sends no body in a response to HEAD.
   res.end(text);
