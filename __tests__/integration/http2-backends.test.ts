@@ -13,6 +13,7 @@ import { Http2Client, http2Gateway, responseTo } from '../support/http2.ts';
 import { Http2Backend, type OnStream, respondWithTrailers } from '../support/http2-backend.ts';
 import { DATA, frame, GOAWAY, SETTINGS } from '../support/http2-frames.ts';
 import { afterRead, pause } from '../support/pause.ts';
+import { PROTOCOLS } from '../support/protocols.ts';
 import { eventually, listen, standsStill } from '../support/servers.ts';
 
 const cleanup = new Cleanup();
@@ -78,6 +79,71 @@ describe.each([false, true])('backends over HTTP/2, with TLS: %s', (secure) => {
     const responses = await Promise.all(Array.from({ length: 100 }, () => client.request()));
     expect(responses.filter(({ content }) => String(content) === 'a')).toHaveLength(50);
     expect([a.requests, b.requests, a.sessions.length, b.sessions.length]).toEqual([50, 50, 1, 1]);
+  });
+});
+
+describe('a Content-Length', () => {
+  test.each([
+    ['HTTP/1.1', 'GET', 4],
+    ['HTTP/1.1', 'GET', 300_000],
+    ['HTTP/2', 'GET', 4],
+    ['HTTP/2', 'GET', 300_000],
+    ['HTTP/1.1', 'POST', 300_000],
+    ['HTTP/2', 'POST', 300_000],
+  ])(
+    'a response over %s to %s with %d bytes is complete, though END_STREAM comes later',
+    async (name, method, length) => {
+      const streams: ServerHttp2Stream[] = [];
+      const { url } = await backend((stream) => {
+        streams.push(stream);
+        stream.respond({ ':status': 200, 'content-length': length });
+        stream.write('x'.repeat(length));
+      });
+      const { serverOf, connect: connectTo } = PROTOCOLS.find((one) => one.name === name) as (typeof PROTOCOLS)[number];
+      const gateway = cleanup.add(await proxyGateway({ backends: [url], protocol: 'http2' }, undefined, serverOf));
+      const outcomes: string[] = [];
+      gateway.proxy.events.on('forwarded', ({ outcome }) => outcomes.push(outcome.kind));
+      const client = cleanup.add(await connectTo(gateway.port));
+      client.send(`${method} / HTTP/1.1\r\nHost: a\r\n${method === 'POST' ? 'Content-Length: 2\r\n\r\nab' : '\r\n'}`);
+      expect((await client.response()).content).toHaveLength(length);
+      await eventually('it is recorded', () => outcomes.length === 1);
+      expect(outcomes).toEqual(['completed']);
+      const [stream] = streams as [ServerHttp2Stream];
+      const closed = once(stream, 'close');
+      stream.end();
+      stream.resume();
+      await closed;
+      expect(stream.rstCode).toBe(0);
+    },
+  );
+
+  test('a response without END_STREAM does not keep its stream', async () => {
+    const streams: ServerHttp2Stream[] = [];
+    const { url } = await backend((stream) => {
+      streams.push(stream);
+      stream.respond({ ':status': 200, 'content-length': 2 });
+      stream.write('ok');
+    });
+    const { client } = await pair([url]);
+    expect(String((await client.request()).content)).toBe('ok');
+    await eventually('the stream is cancelled', () => streams[0]?.rstCode === constants.NGHTTP2_CANCEL);
+  });
+
+  test('of a call of gRPC leaves room for its trailers', async () => {
+    const { url } = await backend((stream) => {
+      stream.respond(
+        { ':status': 200, 'content-type': 'application/grpc', 'content-length': 2 },
+        { waitForTrailers: true },
+      );
+      stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+      stream.end('ok');
+    });
+    const { client, gateway } = await pair([url]);
+    const statuses: unknown[] = [];
+    gateway.proxy.events.on('forwarded', ({ outcome }) => statuses.push('grpcStatus' in outcome && outcome.grpcStatus));
+    const response = await client.request(POST, 'x');
+    expect([String(response.content), response.trailers?.['grpc-status'], response.rstCode]).toEqual(['ok', '0', 0]);
+    expect(statuses).toEqual([0]);
   });
 });
 

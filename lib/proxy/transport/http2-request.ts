@@ -4,6 +4,7 @@ import type { Dispatcher } from 'undici';
 import { isGrpc } from '../../core/grpc.ts';
 import { HEADER_VALUE } from '../../core/header-values.ts';
 import { TOKEN } from '../../core/http.ts';
+import { LINGER_MS } from '../../core/last-response.ts';
 import type { ResponseFields } from '../response/response-head.ts';
 import type { ResponseHandler } from './connections.ts';
 import { HeadTooLargeError, UnprocessedError } from './failure.ts';
@@ -68,6 +69,8 @@ export class Http2Request implements Dispatcher.DispatchController {
   #trailers: ResponseFields = {};
   /** Whether the backend completed its response. A reset does not complete it. */
   #isEnded = false;
+  /** Bytes that are missing until the `Content-Length` of the response; NaN without that header. */
+  #remaining = Number.NaN;
   #isDone = false;
   #isReused = false;
 
@@ -170,17 +173,32 @@ export class Http2Request implements Dispatcher.DispatchController {
   }
 
   #responded({ ':status': status, ...fields }: Record<string, unknown>, flags: number): void {
+    const isWhole = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
+    // The status of gRPC comes in trailers. HTTP/1.1 has none behind a length, and the client's side of the gateway is HTTP/1.1.
+    if (!isWhole && isGrpc(fields['content-type'])) delete fields['content-length'];
+    this.#remaining = Number(fields['content-length']);
     this.#handler.onResponseStarted?.();
     this.#handler.onResponseStart?.(this, Number(status), fields as ResponseFields as never, '');
     if (this.#isDone) return;
     // At once, so that the client too gets a head that is the whole response. gRPC has its status there.
-    if ((flags & NGHTTP2_FLAG_END_STREAM) !== 0) {
+    if (isWhole) {
       this.#ended();
       return;
     }
     const stream = this.#stream as ClientHttp2Stream;
-    stream.on('data', (chunk: Buffer) => this.#call(() => this.#handler.onResponseData?.(this, chunk)));
+    stream.on('data', (chunk: Buffer) => this.#call(() => this.#received(stream, chunk)));
     stream.on('end', () => this.#call(() => this.#isEnded && this.#ended()));
+  }
+
+  /** END_STREAM may come later than the last content, but the client has a whole response then, as it has over HTTP/1.1. */
+  #received(stream: ClientHttp2Stream, chunk: Buffer): void {
+    this.#remaining -= chunk.length;
+    this.#handler.onResponseData?.(this, chunk);
+    if (this.#remaining !== 0 || this.#isEnded || this.#isDone) return;
+    this.#ended();
+    stream.resume();
+    const timer = setTimeout(() => this.#cancel(), LINGER_MS).unref();
+    stream.once('close', () => clearTimeout(timer));
   }
 
   #ended(): void {
