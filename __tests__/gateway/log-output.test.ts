@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { LogOutput } from '../../lib/gateway/logging/log-output.ts';
+import { ask } from '../support/ask.ts';
+import { StagedGateway } from './staged-gateway.ts';
 import { until } from './until.ts';
 
 let directory: string;
@@ -170,3 +172,19 @@ describe('a process whose log cannot be written', () => {
     expect(code ?? signal).toBe(expected);
   });
 });
+
+test.each(['1', '2'])(
+  'a full disk under stdout and stderr does not end the gateway, with WORKERS=%s',
+  async (workers) => {
+    const gateway = await StagedGateway.start({
+      env: { BACKENDS: 'http://127.0.0.1:9', ACCESS_LOG: 'json', WORKERS: workers },
+      stdout: '/dev/full 2>&1',
+    });
+    try {
+      await until(async () => (await gateway.ask('/status')).includes('log_failing'));
+      expect((await ask(gateway.url)).status).toBe(502);
+    } finally {
+      await gateway.close();
+    }
+  },
+);

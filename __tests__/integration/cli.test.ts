@@ -1,5 +1,6 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { openSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
@@ -51,4 +52,23 @@ test('expressway simulate reads a long log with hundreds of thousands of clients
   const { code, out, err } = await done;
   expect([code, err]).toEqual([0, '']);
   expect(JSON.parse(out)).toMatchObject({ requests: lines, approximate: true, lines: { bad: 0 } });
+});
+
+test.each([['--help'], ['--version'], ['check', '--help'], ['doctor', '--json']])(
+  'expressway %s %s says on a full disk that its output cannot be written',
+  (...args) => {
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+      stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'],
+      encoding: 'utf8',
+    });
+    expect([status, stderr]).toEqual([
+      1,
+      expect.stringMatching(/^expressway: the output cannot be written: ENOSPC.*\n$/),
+    ]);
+  },
+);
+
+test('a message that cannot be written does not change the exit code', () => {
+  const stdio = ['ignore', 'ignore', openSync('/dev/full', 'w')] as const;
+  expect(spawnSync(process.execPath, [MAIN, 'unknown'], { stdio: [...stdio] }).status).toBe(2);
 });

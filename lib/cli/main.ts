@@ -2,11 +2,14 @@
 import cluster from 'node:cluster';
 import { isSupportedNode, leastNode } from './manifest.ts';
 
-// The reader of the output may close it early, as `head` does.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(0);
+process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+  // The reader of the output may close it early, as `head` does.
+  if (code === 'EPIPE') process.exit(0);
+  process.stderr.write(`expressway: the output cannot be written: ${message}\n`);
+  process.exit(1);
 });
+// The exit code still says how the command ended.
+process.stderr.on('error', () => {});
 
 if (process.argv[2] === 'start') {
   // Supervisors may send a signal to all processes of a gateway, also to one that still loads the program. A reload has nothing to do then: the

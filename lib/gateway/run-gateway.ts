@@ -107,6 +107,8 @@ export interface RunGatewayOptions {
  */
 export async function runGateway({ app = standardApp }: RunGatewayOptions = {}): Promise<void> {
   keepNewObjectsYoung();
+  // On a full disk, and where the reader of a pipe has gone, a line on standard error is lost. It must not end the process.
+  process.stderr.on('error', () => {});
   try {
     if (cluster.isWorker) {
       const { runWorker } = await import('./cluster/worker.ts');
