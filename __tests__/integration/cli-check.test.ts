@@ -111,6 +111,29 @@ routes: [{ path: /, headers: { x-origin-secret: hunter2, x-beta: on }, query: { 
     expect(await check(join(folder, 'none.yaml'))).toMatchObject({ code: 1, out: '' });
   });
 
+  // The differences that a comparison with a running gateway found, with generated routes and requests.
+  test.each([
+    [['TRACE', '/users'], 1, 'rejected | 405 method_not_allowed: TRACE and CONNECT are never forwarded'],
+    [['TRACE', '/fixed'], 0, 'response | response (200)'],
+    [['CONNECT', '/users'], 1, 'rejected | 405 method_not_allowed: TRACE and CONNECT are never forwarded'],
+    [['GET', 'http://*.example.com/users'], 1, 'rejected | 400 bad_request: The field Host is not valid.'],
+    [['GET', '/users', '-H', 'Host: a,b'], 1, 'rejected | 400 bad_request: The field Host is not valid.'],
+    [['GET', 'http://b\u00fccher.example/users'], 0, 'route | /users'],
+    [['GET', 'http://inner.example/users'], 0, 'route | inner'],
+    [['GET', '/users', '-H', 'Host: inner.example'], 0, 'route | inner'],
+  ])('answers as the gateway does: %j', async (request, code, line) => {
+    const path = written(`
+services: { users: { backends: [http://u] } }
+routes:
+  - { path: /users, service: users }
+  - { path: /users, name: inner, service: users, headers: { host: inner.example } }
+  - { path: /fixed, respond: { status: 200 } }
+`);
+    const { code: got, out } = await check(path, ...request);
+    expect(lines(out, 1)).toContain(line);
+    expect(got).toBe(code);
+  });
+
   const RICH = `
 services:
   users: { backends: [http://u1, http://u2], changeOrigin: true, idleTimeoutMs: 5000 }

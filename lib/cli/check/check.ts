@@ -108,6 +108,6 @@ function sampleRequest(method: string, url: string, lines: readonly string[]): S
     scheme: scheme.toLowerCase(),
     host,
     target: target.startsWith('/') ? target : `/${target}`,
-    headers,
+    headers: host === '' ? headers : { ...headers, host },
   };
 }

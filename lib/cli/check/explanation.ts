@@ -1,4 +1,5 @@
 import { takeParameter } from '../../auth/api-key-auth.ts';
+import { isAuthority } from '../../core/authority.ts';
 import { hostnameOf } from '../../core/http.ts';
 import { METHODS } from '../../core/node-http.ts';
 import { readConfig } from '../../gateway/config/config.ts';
@@ -26,6 +27,8 @@ export interface SampleRequest {
 
 type Line = readonly [label: string, text: string];
 
+const NOT_ALLOWED: Line = ['rejected', '405 method_not_allowed: TRACE and CONNECT are never forwarded'];
+
 /** Explains what would happen to a request. */
 export function explained(declaration: Declaration, request: SampleRequest, env: NodeJS.ProcessEnv) {
   const { method, scheme, host, target, headers } = request;
@@ -34,6 +37,12 @@ export function explained(declaration: Declaration, request: SampleRequest, env:
   // Node's parser rejects it before any route.
   if (!METHODS.includes(method)) {
     return written(heading, [['rejected', '501 not_implemented: Node does not know this method']], [], false);
+  }
+  // hardenServer() does it on the connection.
+  if (method === 'CONNECT') return written(heading, [NOT_ALLOWED], [], false);
+  // Clients send other characters in punycode.
+  if (/^[ -~]+$/.test(host) && !isAuthority(host)) {
+    return written(heading, [['rejected', '400 bad_request: The field Host is not valid.']], [], false);
   }
   const fault = targetFault(method, target);
   const passes =
@@ -68,7 +77,12 @@ export function explained(declaration: Declaration, request: SampleRequest, env:
   if (isPreflight) {
     lines.push(...addressLines(taken), ['cors', 'the gateway responds to this preflight request']);
   } else {
-    lines.push(...mustPass(taken, declaration), ...forwarding(taken, declaration, request, normal));
+    lines.push(...mustPass(taken, declaration));
+    // The proxy does it, after all other steps.
+    if (method === 'TRACE' && serviceNames(taken).length > 0) {
+      return written(heading, [...lines, NOT_ALLOWED], others, false);
+    }
+    lines.push(...forwarding(taken, declaration, request, normal));
   }
   return written(heading, lines, others, true);
 }
