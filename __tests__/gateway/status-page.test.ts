@@ -4,13 +4,14 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
 import express from 'express';
 import { GatewayEvents, prometheusMetrics, roundRobinProxy, serviceRouter, statusFeed } from 'expressway';
 import { fail, startBackend } from 'expressway/testing';
 import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core';
 import { exchangeOf } from '../../lib/core/exchange.ts';
 import { createAdminServer } from '../../lib/gateway/admin/admin-server.ts';
+import type { ShownSetting } from '../../lib/gateway/admin/shown-config.ts';
 import { readConfig } from '../../lib/gateway/config/config.ts';
 import type { Host, HostedApp } from '../../lib/gateway/hosted-app.ts';
 import { createLogger } from '../../lib/gateway/logging/logger.ts';
@@ -305,18 +306,24 @@ describeInChromium('the status page in Chromium', () => {
     expect(await page.title()).toMatch(/^(\(!\) )?Expressway on [\w.-]+$/);
   });
 
-  test('shows two rows, with the names of the services, when two services share a backend', async () => {
+  /** A page of two services that share a backend. */
+  async function openShared(config: () => ShownSetting[] = () => []) {
     const events = new GatewayEvents();
     const [{ url }] = backends as [BackendProcess];
     const proxies = ['orders', 'stock'].map((name) => opened.add(roundRobinProxy({ name, backends: [url], events })));
     const metrics = opened.add(prometheusMetrics({ register: { registerMetric() {} }, events, proxies }));
     const feed = opened.add(statusFeed({ events, metrics, proxies }));
     const control = { operate: () => [], resetLimit: async () => {} };
-    const site = { feed, control, token: undefined, name: 'Expressway', config: () => [], log: createLogger('silent') };
+    const site = { feed, control, token: undefined, name: 'Expressway', config, log: createLogger('silent') };
     const server = createAdminServer({ phase: 'running', status: () => ({}) }, { site });
     const admin = opened.add(await listen(() => {}, server));
     gateway = { ...gateway, adminUrl: admin.url };
     await open();
+    return feed;
+  }
+
+  test('shows two rows, with the names of the services, when two services share a backend', async () => {
+    const feed = await openShared();
     await page.locator('#backend-rows .service').nth(1).waitFor();
     const names = await page.locator('#backend-rows .service').allInnerTexts();
     expect(names).toEqual(['orders', 'stock']);
@@ -324,6 +331,35 @@ describeInChromium('the status page in Chromium', () => {
     feed.noteOperator('an operator', 'did something');
     await page.getByText('did something').first().waitFor();
     expect(await page.locator('#backend-rows tr').count()).toBe(2);
+  });
+
+  test('shows each change once, also when two services or workers note the same change at the same time', async () => {
+    const feed = await openShared();
+    const clock = jest.spyOn(Date, 'now').mockReturnValue(Date.now());
+    for (let worker = 0; worker < 2; worker += 1) feed.noteOperator('a backend', 'circuit open');
+    clock.mockRestore();
+    for (const text of ['second state', 'third state']) {
+      feed.noteOperator('an operator', text);
+      await page.locator('#changes').getByText(text).waitFor();
+    }
+    expect(await page.locator('#changes li').count()).toBe(4);
+  });
+
+  test('shows the settings after a reload, and says when the gateway does not respond', async () => {
+    let value = '40';
+    await openShared(() => [{ name: 'RATE_LIMIT_MAX', value, isDefault: false }]);
+    const summary = page.locator('#config summary');
+    for (const one of ['40', '50']) {
+      value = one;
+      await summary.click();
+      await page.locator('#settings dd', { hasText: one }).waitFor();
+      await summary.click();
+    }
+    expected = /ERR_|api\/config/;
+    await page.route('**/api/config', (route) => route.abort());
+    await summary.click();
+    await page.getByText('The gateway does not respond.').waitFor();
+    expect(await page.locator('#settings div').count()).toBe(0);
   });
 
   test("shows services and routes of a user's own app, finds a route by filter, and names the one in trouble", async () => {

@@ -26,14 +26,18 @@ export function setData(element, name, value) {
 }
 
 /**
- * Keeps one child per item, by key, in the order of the items. A child that has the focus is never taken out and put in
- * again.
+ * Keeps one child per item, by key, in the order of the items. Items may share a key: workers note the same change at the same time. A child
+ * that has the focus is never taken out and put in again.
  */
 export function keyed(parent, items, keyOf, make, update) {
   const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const counts = new Map();
   let place = parent.firstElementChild;
   for (const item of items) {
-    const key = keyOf(item);
+    const own = keyOf(item);
+    const earlier = counts.get(own) ?? 0;
+    counts.set(own, earlier + 1);
+    const key = `${earlier} ${own}`;
     let child = known.get(key);
     known.delete(key);
     if (child === undefined) {

@@ -31,7 +31,10 @@ function show() {
 for (const rows of ['backend-rows', 'route-rows']) startTable(rows);
 startOperator(show);
 for (const id of ['filter', 'route-filter']) byId(id).addEventListener('input', show);
-byId('config').addEventListener('toggle', () => void showConfig(), { once: true });
+// Each time that it opens: a reload may have changed settings.
+byId('config').addEventListener('toggle', ({ currentTarget }) => {
+  if (currentTarget.open) void showConfig();
+});
 
 follow({
   state(state) {

@@ -230,8 +230,15 @@ function setGauge(gauge, part, text) {
 }
 
 export async function showConfig() {
-  const response = await fetch('/api/config');
-  const { versions, settings } = await response.json();
+  let config;
+  try {
+    config = await (await fetch('/api/config')).json();
+  } catch {
+    setText(byId('versions'), 'The gateway does not respond. Close and open this to try again.');
+    byId('settings').replaceChildren();
+    return;
+  }
+  const { versions, settings } = config;
   setText(
     byId('versions'),
     Object.entries(versions)
