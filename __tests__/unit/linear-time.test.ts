@@ -9,7 +9,7 @@ import { namedInConnection } from '../../lib/proxy/request/hop-by-hop.ts';
 import { publicRefresh } from '../../lib/proxy/response/public-urls.ts';
 import { splitTarget, withoutSlashesAtEnd } from '../../lib/routing/rewrite.ts';
 
-const redaction = new Redaction(['*own*']);
+const redaction = new Redaction(['*own*', '*q*w*x*z']);
 const mapping = { clientPrefix: '/a', backendPrefix: '', clientHost: 'a', backendHosts: ['b'] };
 
 const readers: [string, (text: string) => unknown, ...string[]][] = [
@@ -26,6 +26,7 @@ const readers: [string, (text: string) => unknown, ...string[]][] = [
   ['cookies', (text) => cookieValue(text, 'name'), 'a=b;', 'a;', '=', ' ', 'name'],
   ['the query of an API key', (text) => takeParameter({ url: `/?${text}` }, 'key'), 'a&', '&', 'key=a&', '%6bey&', '?'],
   ['secrets in a target', (text) => redaction.url(`/?${text}`), '//', '//a@', '?token=', '&a=', ';own=', '=', '@'],
+  ['names of secrets with several *', (text) => redaction.url(`/?${text}=1`), 'q', 'qw', 'qwx', 'qwxy'],
   ['Connection', namedInConnection, 'a,', ',', ' ', '\t, '],
   [
     'Forwarded',

@@ -67,6 +67,18 @@ describe('Redaction', () => {
   });
 
   test.each([
+    ['pa*ge', 'page pages-age pa-x-ge', 'pag apage pagex'],
+    ['*x*y*', 'xy axbyc', 'yx x y'],
+    ['aba*ba', 'ababa abaxba', 'aba abab'],
+    ['a*b*b', 'abb axbxb', 'ab axb abbx'],
+    ['*', 'a id', ''],
+  ])('the pattern %s masks %s, and not %s', (pattern, masked, shown) => {
+    const own = new Redaction([pattern]);
+    const names = (text: string) => text.split(' ').filter(Boolean);
+    expect(names(`${masked} ${shown}`).filter((name) => own.isSecret(name))).toEqual(names(masked));
+  });
+
+  test.each([
     'X-Auth-Token',
     'x-gitlab-token',
     'cf-access-jwt-assertion',

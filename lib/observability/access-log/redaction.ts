@@ -18,7 +18,7 @@ const MAX_NAME = 64;
 /** Masks secrets in request targets and URLs. */
 export class Redaction {
   readonly #names: ReadonlySet<string>;
-  readonly #patterns: readonly RegExp[];
+  readonly #patterns: readonly Pattern[];
   readonly #known = new Map<string, boolean>();
 
   /** @param names More names of secrets, in any spelling; `*` stands for any characters. */
@@ -29,9 +29,7 @@ export class Redaction {
         .map(bareName)
         .filter(Boolean),
     );
-    this.#patterns = names
-      .filter((name) => name.includes('*'))
-      .map((name) => new RegExp(`^${name.split('*').map(bareName).join('.*')}$`));
+    this.#patterns = names.filter((name) => name.includes('*')).map((name) => patternOf(name.split('*').map(bareName)));
   }
 
   /** Whether a parameter or field of this name holds a secret; `user[password]` and `user.password` do. */
@@ -51,7 +49,7 @@ export class Redaction {
   }
 
   #isSecretPart(part: string): boolean {
-    return this.#names.has(part) || isSecretPart(part) || this.#patterns.some((pattern) => pattern.test(part));
+    return this.#names.has(part) || isSecretPart(part) || this.#patterns.some((matches) => matches(part));
   }
 
   /** @param names Further names of secrets, in this spelling. */
@@ -82,6 +80,26 @@ export class Redaction {
 function endOf(ends: RegExp, text: string, from: number): number {
   ends.lastIndex = from;
   return ends.exec(text)?.index ?? text.length;
+}
+
+type Pattern = (name: string) => boolean;
+
+/**
+ * Matches names that consist of these parts, in this order, with any characters between them. A regular expression with two or more `.*` could take seconds
+ * for a long name of a client.
+ */
+function patternOf([start = '', ...parts]: readonly string[]): Pattern {
+  const end = parts.pop() ?? '';
+  return (name) => {
+    if (!name.startsWith(start) || !name.endsWith(end)) return false;
+    let from = start.length;
+    for (const part of parts) {
+      const at = name.indexOf(part, from);
+      if (at === -1) return false;
+      from = at + part.length;
+    }
+    return from + end.length <= name.length;
+  };
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not get into a log.
