@@ -262,6 +262,24 @@ describe('jwtAuth()', () => {
     expect(await seen(second, expired)).toEqual([401, 'The token has expired.']);
   });
 
+  test('a token that names no key passes also if another key of the set is too short', async () => {
+    const [short, good, other] = [1_024, 2_048, 2_048].map((modulusLength) =>
+      generateKeyPairSync('rsa', { modulusLength }),
+    );
+    const jwks = await Promise.all([short, good, short].map(async (one) => exportJWK(one?.publicKey as never)));
+    const keys = jwks.map((one, index) => ({ ...one, kid: String(index) }));
+    const url = await listen((_req, res) => void res.end(JSON.stringify({ keys })));
+    const auth = jwtAuth({ jwksUrl: url });
+    const seen = async (pair: typeof good, claims = {}) => {
+      const text = await token(claims, { alg: 'RS256', key: pair?.privateKey as never });
+      const { status, body } = await ask(auth, { authorization: `Bearer ${text}` });
+      return [status, body.detail];
+    };
+    expect(await seen(good)).toEqual([200, undefined]);
+    expect(await seen(other)).toEqual([401, 'The signature of the token is not valid.']);
+    expect(await seen(good, expired)).toEqual([401, 'The token has expired.']);
+  });
+
   test.each([
     [{}, /exactly one of jwksUrl, publicKey and secret, got none/],
     [{ secret: SECRET, jwksUrl: 'https://issuer.example' }, /exactly one/],

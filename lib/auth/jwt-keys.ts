@@ -42,7 +42,7 @@ const codeOf = (error: unknown): unknown => (error as { code?: unknown }).code;
  * Tries the keys of a set one after the other, for a token that names no key when several fit, as while an issuer changes its key.
  *
  * @param error The error of verifying with the set.
- * @throws that error, unless several keys fit. Otherwise the error of the last key, or of a token whose signature is valid.
+ * @throws that error, unless several keys fit. Otherwise the error of the last key that can be used, or of a token whose signature is valid.
  */
 export async function verifiedByAny(
   error: unknown,
@@ -54,8 +54,11 @@ export async function verifiedByAny(
     try {
       return await verify(key);
     } catch (reason) {
-      if (codeOf(reason) !== 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED') throw reason;
-      last = reason;
+      const code = codeOf(reason);
+      // Claims are checked after the signature, so this key was the right one.
+      if (String(code).startsWith('ERR_JWT_')) throw reason;
+      // Any other error is of a key that cannot be used, such as an RSA key that is too short.
+      if (code === 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED') last = reason;
     }
   }
   throw last;
