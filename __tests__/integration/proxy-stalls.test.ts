@@ -1,10 +1,23 @@
+import { createServer, type Server } from 'node:http';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
-import { circuitBreaker } from 'expressway';
+import express from 'express';
+import {
+  circuitBreaker,
+  forwardAuth,
+  GatewayEvents,
+  jwtAuth,
+  type MirroredEvent,
+  proxyProtocol,
+  serviceRouter,
+} from 'expressway';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { DnsServer } from '../support/dns-server.ts';
 import { Cleanup, proxyGateway, type TestGateway } from '../support/gateway.ts';
 import { pause } from '../support/pause.ts';
 import { PROTOCOLS, type TextClient } from '../support/protocols.ts';
-import { RecorderBackend, type Script } from '../support/recorder-backend.ts';
-import { eventually } from '../support/servers.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { answerOk, RecorderBackend, type Script } from '../support/recorder-backend.ts';
+import { eventually, listen } from '../support/servers.ts';
 import { hold, stall } from '../support/stall.ts';
 import { onlyConnection, rawSilence, tunnelOver } from '../support/tunnels.ts';
 
@@ -160,3 +173,121 @@ test.each([
   expect((await response).status).toBe(200);
   expect(breaker.state).toBe('closed');
 });
+
+describe('a process whose event loop was blocked does not count the pause as a timeout of', () => {
+  const timeoutMs = 2_000;
+  const stallTooLong = (meanwhile: () => void) => stall(timeoutMs + 100, timeoutMs + 100, meanwhile);
+  const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+  /** A server that is asked once, and answers only when the test does. */
+  const silent = async () => cleanup.add(await RecorderBackend.start(() => {}));
+  const answering = async () => cleanup.add(await RecorderBackend.start(answerOk));
+  const isAsked = (server: RecorderBackend) => eventually('it is asked', () => server.requests.length === 1);
+
+  test.each([
+    ['its verdict', OK, 200],
+    ['its verdict, without a length', 'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok', 200],
+    ['its login page', 'HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nmine', 403],
+    ['its login page, without a length', 'HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\nmine', 403],
+  ])('the service of forwardAuth(): %s', async (_name, answer, status) => {
+    const [service, backend] = [await silent(), await answering()];
+    const { url } = cleanup.add(
+      await proxyGateway({ backends: [backend.url] }, (app) => app.use(forwardAuth({ url: service.url, timeoutMs }))),
+    );
+    const response = fetch(url);
+    await isAsked(service);
+    await stallTooLong(() => onlyConnection(service).end(answer));
+    expect((await response).status).toBe(status);
+  });
+
+  test('the key set of jwtAuth()', async () => {
+    const [issuer, backend] = [await silent(), await answering()];
+    const { publicKey, privateKey } = await generateKeyPair('ES256');
+    const keys = JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), alg: 'ES256' }] });
+    const token = await new SignJWT({ sub: 'a' }).setProtectedHeader({ alg: 'ES256' }).setExpirationTime('1h').sign(privateKey);
+    const auth = jwtAuth({ jwksUrl: issuer.url, jwksTimeoutMs: timeoutMs });
+    const { url } = cleanup.add(await proxyGateway({ backends: [backend.url] }, (app) => app.use(auth)));
+    const response = fetch(url, { headers: { authorization: `Bearer ${token}` } });
+    await isAsked(issuer);
+    await stallTooLong(() => {
+      onlyConnection(issuer).end(`HTTP/1.1 200 OK\r\nContent-Length: ${keys.length}\r\n\r\n${keys}`);
+    });
+    expect((await response).status).toBe(200);
+  });
+
+  test.each(['the service that gets copies', 'a route with requestTimeoutMs'])('%s', async (name) => {
+    const isCopy = name.includes('copies');
+    const [live, next] = isCopy ? [await answering(), await silent()] : [await silent(), await answering()];
+    const events = new GatewayEvents();
+    const told: MirroredEvent[] = [];
+    events.on('mirrored', (event) => told.push(event));
+    const route = isCopy ? { mirror: { service: 'next', timeoutMs } } : { requestTimeoutMs: timeoutMs };
+    const router = serviceRouter({
+      services: { live: { backends: [live.url] }, next: { backends: [next.url] } },
+      routes: [{ service: 'live', ...route }],
+      events,
+    });
+    cleanup.add(router);
+    const { url } = cleanup.add(await listen(express().use(router)));
+    const response = fetch(url);
+    const asked = isCopy ? next : live;
+    await isAsked(asked);
+    await stallTooLong(() => onlyConnection(asked).write(OK));
+    expect((await response).status).toBe(200);
+    if (!isCopy) return;
+    await eventually('the copy has ended', () => told.length === 1);
+    expect(told).toMatchObject([{ result: 'sent' }]);
+  });
+
+  test('the queue, when the response that makes room has arrived', async () => {
+    const backend = cleanup.add(
+      await RecorderBackend.start((socket, { target }) => void (target === '/2' && socket.write(OK))),
+    );
+    const options = { backends: [backend.url], maxRequests: 1, queue: { size: 1, timeoutMs } };
+    const { url, proxy } = cleanup.add(await proxyGateway(options));
+    const first = fetch(`${url}/1`);
+    await isAsked(backend);
+    const second = fetch(`${url}/2`);
+    await eventually('it waits', () => proxy.load().waiting === 1);
+    await stallTooLong(() => onlyConnection(backend).write(OK));
+    expect([(await first).status, (await second).status]).toEqual([200, 200]);
+  });
+
+  test('a load balancer that sends the PROXY protocol', async () => {
+    const backend = await answering();
+    const { port, server } = cleanup.add(
+      await proxyGateway({ backends: [backend.url] }, undefined, (app) =>
+        proxyProtocol(createServer(app), { isTrusted: () => true, headerTimeoutMs: timeoutMs }),
+      ),
+    );
+    const client = await RawClient.connect(port);
+    cleanup.add(client);
+    await eventually('it is accepted', async () => (await connectionsOf(server)) === 1);
+    await stallTooLong(() => {
+      client.send('PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    });
+    expect((await client.response()).status).toBe(200);
+  });
+
+  test('a name server', async () => {
+    const [dns, backend] = [cleanup.add(await DnsServer.start()), await answering()];
+    dns.records.set('api.test', 'silent');
+    const { port } = new URL(backend.url);
+    const options = {
+      backends: [`dns://api.test:${port}`],
+      dns: { servers: [dns.address], timeoutMs, family: 4 },
+    } as const;
+    const { url, proxy } = cleanup.add(await proxyGateway(options));
+    const failures: string[] = [];
+    proxy.events.on('discoveryFailed', ({ error }) => failures.push(error.message));
+    await eventually('it is asked', () => dns.questions.length === 1);
+    dns.records.set('api.test', { a: ['127.0.0.1'] });
+    await stallTooLong(() => dns.answerLate());
+    await proxy.ready();
+    expect([(await fetch(url)).status, failures]).toEqual([200, []]);
+  });
+});
+
+const connectionsOf = (server: Server): Promise<number> =>
+  new Promise((resolve, reject) => {
+    server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)));
+  });

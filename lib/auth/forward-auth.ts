@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
+import { deadlineSignal } from '../core/delay.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { eventsCheck, GatewayEvents } from '../core/gateway-events.ts';
 import { CORS_HEADERS, canonical, headerName, isIdentityHeader } from '../core/header-names.ts';
@@ -129,18 +130,20 @@ export function forwardAuth(given: ForwardAuthOptions): AuthenticationMiddleware
     // Not `failed()`: with `onError: 'allow'`, a client could open the door by many requests.
     if (running >= MAX_RUNNING) return unavailable(new Error(`${MAX_RUNNING} requests wait for the service`));
     running += 1;
-    return ask(exchange).finally(() => {
+    const { signal, stop } = deadlineSignal(options.timeoutMs);
+    return ask(exchange, signal).finally(() => {
+      stop();
       running -= 1;
     });
   }
 
-  async function ask(exchange: Exchange): Promise<Authentication> {
+  async function ask(exchange: Exchange, signal: AbortSignal): Promise<Authentication> {
     let response: Response;
     try {
       response = await fetch(options.url, {
         headers: questionHeaders(exchange, options.requestHeaders, hop),
         redirect: 'manual',
-        signal: AbortSignal.timeout(options.timeoutMs),
+        signal,
       });
     } catch (error) {
       return failed(error);

@@ -231,7 +231,7 @@ class Verifier {
       cacheMaxAge: jwksMaxAgeMs,
       timeoutDuration: jwksTimeoutMs,
       // jose 5 has no such option, and fetches again at once.
-      ...(customFetch === undefined ? {} : { [customFetch]: restingAfterFailures() }),
+      ...(customFetch === undefined ? {} : { [customFetch]: restingAfterFailures(jwksTimeoutMs) }),
     });
     return async (token) => {
       const verify = async (by: typeof keys | Jose.CryptoKey) =>

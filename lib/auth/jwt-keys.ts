@@ -1,5 +1,6 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import type { CryptoKey, errors, FetchImplementation, JWTPayload } from 'jose';
+import { deadlineSignal } from '../core/delay.ts';
 
 /** Algorithms of a public key that are accepted. */
 export const ASYMMETRIC = [
@@ -69,22 +70,25 @@ const REST_MS = 1_000;
 
 /**
  * Makes a `fetch()` for a key set. For a second after a failure it fails at once, with the same error. jose itself would fetch for each request, so that
- * strangers could send the issuer any number of requests while it is in trouble.
+ * strangers could send the issuer any number of requests while it is in trouble. Its own timeout would also count time in which this process stood still.
  */
-export function restingAfterFailures(): FetchImplementation {
+export function restingAfterFailures(timeoutMs: number): FetchImplementation {
   let error: unknown;
   let failedAt = Number.NEGATIVE_INFINITY;
   return async (url, init) => {
     // The clock may be set back.
     if (Math.abs(Date.now() - failedAt) < REST_MS) throw error;
+    const { signal, stop } = deadlineSignal(timeoutMs);
     try {
-      const response = await fetch(url, init);
+      const response = await fetch(url, { ...init, signal });
       if (response.status !== 200) throw new Error(`the key set has the status ${response.status}`);
       return Response.json(await response.json());
     } catch (reason) {
       error = reason;
       failedAt = Date.now();
       throw reason;
+    } finally {
+      stop();
     }
   };
 }

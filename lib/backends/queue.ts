@@ -1,3 +1,4 @@
+import { deadline } from '../core/delay.ts';
 import { type Checks, durationMs, integer } from '../core/options.ts';
 
 /** Option `queue` of `roundRobinProxy()`: requests that wait while all backends are full. */
@@ -50,7 +51,7 @@ export class RequestQueue {
   readonly #timeoutMs: number;
   readonly #slots: Slots;
   /** In order of arrival. */
-  readonly #waiting = new Map<Waiter, NodeJS.Timeout>();
+  readonly #waiting = new Map<Waiter, () => void>();
   #wake: NodeJS.Timeout | undefined;
   #isAdvancing = false;
   #looksAgain = false;
@@ -69,17 +70,17 @@ export class RequestQueue {
   /** @returns False when the queue is full. */
   join(waiter: Waiter): boolean {
     if (this.#isClosed || this.#waiting.size >= this.#size) return false;
-    const timer = setTimeout(() => {
+    const stopTimer = deadline(this.#timeoutMs, () => {
       this.leave(waiter);
       waiter.expired();
-    }, this.#timeoutMs).unref();
-    this.#waiting.set(waiter, timer);
+    });
+    this.#waiting.set(waiter, stopTimer);
     this.#wakeInTime();
     return true;
   }
 
   leave(waiter: Waiter): void {
-    clearTimeout(this.#waiting.get(waiter));
+    this.#waiting.get(waiter)?.();
     this.#waiting.delete(waiter);
   }
 

@@ -1,6 +1,7 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { foldAddress } from '../core/connection.ts';
+import { deadline } from '../core/delay.ts';
 import { eventsCheck, type GatewayEvents } from '../core/gateway-events.ts';
 import { notPromise } from '../core/http.ts';
 import { type Checks, durationMs, func, OptionsError, optional, resolveOptions } from '../core/options.ts';
@@ -121,10 +122,9 @@ function awaitHeader(
     events?.emit('clientRefused', { cause, detail, address, exchange: undefined });
     socket.destroy();
   };
-  const timer = setTimeout(
-    () => refuse('client_timeout', `The PROXY protocol header did not come within ${headerTimeoutMs} ms.`),
-    headerTimeoutMs,
-  ).unref();
+  const stopTimer = deadline(headerTimeoutMs, () =>
+    refuse('client_timeout', `The PROXY protocol header did not come within ${headerTimeoutMs} ms.`),
+  );
   const failed = (): void => void socket.destroy();
   const ended = (): void => {
     // Health checks of load balancers connect, and close the connection without sending anything.
@@ -132,7 +132,7 @@ function awaitHeader(
     else refuse('bad_request', 'The connection ended within the PROXY protocol header.');
   };
   const done = (): void => {
-    clearTimeout(timer);
+    stopTimer();
     socket.off('readable', look).off('end', ended).off('close', done);
   };
   const look = (): void => {

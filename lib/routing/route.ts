@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type CircuitBreaker, circuitBreaker } from '../circuit-breaker/circuit-breaker.ts';
 import { compose } from '../core/compose.ts';
+import { deadline } from '../core/delay.ts';
 import { exchangeOf } from '../core/exchange.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
 import type { Middleware, Next } from '../core/http.ts';
@@ -108,7 +109,7 @@ function requestTimeout(timeoutMs: number, events: GatewayEvents): Middleware {
   const detail = `The request took longer than ${timeoutMs} ms (requestTimeoutMs).`;
   return function expresswayRequestTimeout(req: IncomingMessage, res: ServerResponse, next: Next): void {
     const exchange = exchangeOf(req, res);
-    const timer = setTimeout(() => {
+    const stopTimer = deadline(timeoutMs, () => {
       const failed: Failed = {
         kind: 'failed',
         cause: 'handler_timeout',
@@ -124,8 +125,8 @@ function requestTimeout(timeoutMs: number, events: GatewayEvents): Middleware {
         if (!res.writableEnded && !res.destroyed) reject(exchange, failed, events);
       };
       exchange.scope.runInAsyncScope(() => endApart(exchange, 'an expired requestTimeoutMs', end));
-    }, timeoutMs).unref();
-    exchange.observe({ settled: () => clearTimeout(timer) });
+    });
+    exchange.observe({ settled: stopTimer });
     next();
   };
 }

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { deadline } from '../../core/delay.ts';
 import { thrownBy } from '../../core/thrown-by.ts';
 import { type BackendConfig, MAX_WEIGHT } from '../backend-url.ts';
 import { describeShortage, shortageOf } from '../health/gateway-resources.ts';
@@ -120,9 +121,9 @@ export class Lookup {
   async #ask<T>(question: () => Promise<T>): Promise<T> {
     const { promise: late, reject } = Promise.withResolvers<never>();
     const { timeoutMs } = this.#options;
-    const timer = setTimeout(() => {
+    const stopTimer = deadline(timeoutMs, () => {
       reject(Object.assign(new Error(`no response within ${timeoutMs} ms`), { code: 'ETIMEOUT' }));
-    }, timeoutMs).unref();
+    });
     try {
       return await Promise.race([question(), late]);
     } catch (value) {
@@ -132,7 +133,7 @@ export class Lookup {
       if (shortage === undefined) throw error;
       throw Object.assign(new Error(describeShortage(shortage), { cause: error }), { code: shortage });
     } finally {
-      clearTimeout(timer);
+      stopTimer();
     }
   }
 

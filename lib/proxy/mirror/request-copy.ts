@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici';
 import type { Backend } from '../../backends/backend.ts';
+import { deadline } from '../../core/delay.ts';
 import type { MirrorResult } from '../../core/events.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { isEventStream } from '../../core/http.ts';
@@ -31,7 +32,7 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
   #kept = new KeptBytes();
   #controller: Dispatcher.DispatchController | undefined;
   #connection: RequestConnection | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #stopTimer: (() => void) | undefined;
   #responseBytes = 0;
   #isAnswered = false;
   #isOver = false;
@@ -78,8 +79,7 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
         this.#end(connections);
         return;
       }
-      this.#timer = setTimeout(() => this.abort(new Error(`no response within ${timeoutMs} ms`)), timeoutMs);
-      this.#timer.unref();
+      this.#stopTimer = deadline(timeoutMs, () => this.abort(new Error(`no response within ${timeoutMs} ms`)));
       const method = this.exchange.req.method as Dispatcher.HttpMethod;
       this.#connection = connections.dispatch({ path, method, headers: fields, body: body ?? null }, this);
       // A connection on which a client authenticated must not carry another client's requests.
@@ -135,7 +135,7 @@ export class RequestCopy implements Dispatcher.DispatchHandler {
   #end(result: MirrorResult, error?: Error): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    clearTimeout(this.#timer);
+    this.#stopTimer?.();
     this.#detach();
     this.#kept = new KeptBytes();
     this.#owner.ended(this, result, result === 'sent' ? undefined : error);
