@@ -203,7 +203,10 @@ describe('a process whose event loop was blocked does not count the pause as a t
     const [issuer, backend] = [await silent(), await answering()];
     const { publicKey, privateKey } = await generateKeyPair('ES256');
     const keys = JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), alg: 'ES256' }] });
-    const token = await new SignJWT({ sub: 'a' }).setProtectedHeader({ alg: 'ES256' }).setExpirationTime('1h').sign(privateKey);
+    const token = await new SignJWT({ sub: 'a' })
+      .setProtectedHeader({ alg: 'ES256' })
+      .setExpirationTime('1h')
+      .sign(privateKey);
     const auth = jwtAuth({ jwksUrl: issuer.url, jwksTimeoutMs: timeoutMs });
     const { url } = cleanup.add(await proxyGateway({ backends: [backend.url] }, (app) => app.use(auth)));
     const response = fetch(url, { headers: { authorization: `Bearer ${token}` } });
