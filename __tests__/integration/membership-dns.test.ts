@@ -216,6 +216,28 @@ describe('setBackends()', () => {
     expect(proxy.status().map(({ backend }) => backend)).toEqual([`http://127.0.0.1:${port}`]);
   });
 
+  test('with only an unknown name: the names of the current list are followed until it is found', async () => {
+    const port = await listenOn(['127.0.0.1', '127.0.0.2', '127.0.0.3']);
+    dns.records.set('old.test', { a: ['127.0.0.1'], ttl: 1 });
+    const { proxy } = await gateway([`dns://old.test:${port}`]);
+    await proxy.ready();
+    const inUse = () =>
+      proxy
+        .status()
+        .map(({ backend }) => new URL(backend).hostname)
+        .join(' ');
+    expect(inUse()).toBe('127.0.0.1');
+    proxy.setBackends([`dns://new.test:${port}`]);
+    await proxy.ready();
+    dns.records.set('old.test', { a: ['127.0.0.2'], ttl: 1 });
+    await eventually('the old name is followed', () => inUse() === '127.0.0.2');
+    dns.records.set('new.test', { a: ['127.0.0.3'] });
+    await eventually('the new name is in use', () => inUse() === '127.0.0.3');
+    const olds = () => dns.questions.filter((question) => question.endsWith('old.test')).length;
+    const asked = olds();
+    await stays('the old name is no longer followed', () => olds() === asked, 1_100);
+  });
+
   test('a change from a name to one of its addresses keeps that backend', async () => {
     const only = cleanup.add(await RecorderBackend.start());
     dns.records.set('api.test', { a: ['127.0.0.1'] });

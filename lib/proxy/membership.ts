@@ -32,8 +32,6 @@ export class Membership implements DiscoveryObserver {
   readonly #drainTimeoutMs: number;
   /** Timers that cut off backends which left the pool. */
   readonly #deadlines = new Map<Backend, NodeJS.Timeout>();
-  /** Whether a new list waits for the first look-up of its names. */
-  #pending = false;
   #closed = false;
 
   constructor(parts: MembershipParts, options: MembershipOptions, sources: readonly BackendSource[]) {
@@ -42,18 +40,18 @@ export class Membership implements DiscoveryObserver {
     this.#drainTimeoutMs = options.drainTimeoutMs;
     this.#discovery = new Discovery(options.dns, this);
     this.#discovery.follow(sources);
+    this.#discovery.advance();
     this.#apply();
   }
 
   /**
-   * Replaces the list, at once or after the first look-up of its new names. Until then the present backends stay.
+   * Replaces the list, at once or after the first look-up of its new names. Until then the present list stays, and its names are followed.
    *
    * @throws {GatewayError} ERR_EXPRESSWAY_CLOSED
    */
   replace(sources: readonly BackendSource[]): void {
     if (this.#closed) throw new GatewayError('ERR_EXPRESSWAY_CLOSED', 'setBackends: the proxy is closed');
     this.#discovery.follow(sources);
-    this.#pending = true;
     this.#applyAndTell();
   }
 
@@ -97,11 +95,11 @@ export class Membership implements DiscoveryObserver {
 
   #apply(): MembershipChange | undefined {
     const { pool, health, connections, queue } = this.#parts;
-    if (this.#closed || (this.#pending && !this.#discovery.settled)) return undefined;
+    if (this.#closed) return undefined;
+    if (this.#discovery.isNextKnown) this.#discovery.advance();
     const backends = this.#discovery.backends();
     // The pool must not become empty because DNS does not know the new names.
-    if (this.#pending && backends.length === 0) return undefined;
-    this.#pending = false;
+    if (backends.length === 0) return undefined;
     const change = pool.setBackends(backends);
     health.membershipChanged(change);
     for (const backend of change.added) this.#clearDeadline(backend);

@@ -18,6 +18,11 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
+const use = (list: Parameters<typeof readBackends>[0]): void => {
+  discovery.follow(readBackends(list));
+  discovery.advance();
+};
+
 /** Follows a list, and lets the first look at DNS happen. */
 async function follow(list: Parameters<typeof readBackends>[0], options: DnsOptions = {}): Promise<void> {
   said = [];
@@ -29,7 +34,7 @@ async function follow(list: Parameters<typeof readBackends>[0], options: DnsOpti
       recovered: (name) => said.push(`recovered ${name}`),
     },
   );
-  discovery.follow(readBackends(list));
+  use(list);
   await jest.advanceTimersByTimeAsync(0);
 }
 
@@ -297,7 +302,7 @@ describe('a list of DNS names', () => {
     resolver.records.set('api', { a: ['10.0.0.1'] });
     await follow(['dns://api:80']);
     resolver.records.delete('api');
-    discovery.follow(readBackends([{ url: 'dns://api:80', weight: 4 }, 'http://a']));
+    use([{ url: 'dns://api:80', weight: 4 }, 'http://a']);
     expect(discovery.settled).toBe(true);
     expect(discovery.backends().map(({ url, weight }) => `${url.host} ${weight}`)).toEqual(['10.0.0.1 4', 'a 1']);
     expect(resolver.asked).toHaveLength(2);
@@ -306,8 +311,8 @@ describe('a list of DNS names', () => {
   test('a removed name is not looked up any more, and late responses are ignored', async () => {
     resolver.records.set('api', { a: ['10.0.0.1'] });
     await follow(['dns://api:80']);
-    discovery.follow(readBackends(['dns://other:80']));
-    discovery.follow(readBackends(['http://a']));
+    use(['dns://other:80']);
+    use(['http://a']);
     await pass(100_000);
     expect(resolver.asked).toEqual(['a api', 'aaaa api', 'a other', 'aaaa other']);
     expect(said).toEqual(['changed 10.0.0.1']);

@@ -12,8 +12,11 @@ export type BackendSource = BackendConfig | DiscoveryName;
 export class Discovery {
   readonly #options: ResolvedDnsOptions;
   readonly #observer: DiscoveryObserver;
-  #sources: readonly BackendSource[] = [];
-  #names = new Map<string, Refresh>();
+  /** The list in use, and the one that follows it, which is the same unless it waits for its names. */
+  #inUse: readonly BackendSource[] = [];
+  #next: readonly BackendSource[] = [];
+  /** The names of both lists. */
+  readonly #names = new Map<string, Refresh>();
   #waiting: PromiseWithResolvers<void> | undefined;
 
   constructor(options: ResolvedDnsOptions, observer: DiscoveryObserver) {
@@ -28,37 +31,55 @@ export class Discovery {
     };
   }
 
-  /** Replaces the list. A name that stays keeps its known backends; a new name is looked up now. */
+  /**
+   * Sets the list that is used after `advance()`. A name that stays keeps its known backends; a new name is looked up now. The names of the list in
+   * use are followed until then.
+   */
   follow(sources: readonly BackendSource[]): void {
-    const before = this.#names;
-    this.#sources = sources;
-    this.#names = new Map();
+    this.#next = sources;
     for (const source of sources) {
       if (!isName(source)) continue;
-      const staying = before.get(source.url);
-      staying?.configure(source);
-      const refresh = staying ?? new Refresh(source, this.#options, this.#observer);
+      const staying = this.#names.get(source.url);
+      if (staying !== undefined) {
+        staying.configure(source);
+        continue;
+      }
+      const refresh = new Refresh(source, this.#options, this.#observer);
       this.#names.set(source.url, refresh);
-      if (staying === undefined) void refresh.start();
+      void refresh.start();
     }
-    for (const [name, refresh] of before) if (!this.#names.has(name)) refresh.close();
+    this.#dropUnused();
     this.#wakeWhenSettled();
   }
 
-  /** The known backends, in the order of the list. Of several with the same origin the first one counts. */
+  /** Uses the list that was set last. */
+  advance(): void {
+    this.#inUse = this.#next;
+    this.#dropUnused();
+  }
+
+  /** Whether each name of the list that was set last was looked up, and there are backends. */
+  get isNextKnown(): boolean {
+    return this.settled && this.#backendsOf(this.#next).length > 0;
+  }
+
+  /** The known backends of the list in use, in its order. Of several with the same origin the first one counts. */
   backends(): BackendConfig[] {
+    return this.#backendsOf(this.#inUse);
+  }
+
+  #backendsOf(sources: readonly BackendSource[]): BackendConfig[] {
     const found = new Map<string, BackendConfig>();
-    for (const source of this.#sources) {
+    for (const source of sources) {
       const configs = isName(source) ? (this.#names.get(source.url)?.backends ?? []) : [source];
       for (const config of configs) if (!found.has(config.url.origin)) found.set(config.url.origin, config);
     }
     return [...found.values()];
   }
 
-  /** Whether each name was looked up once, with or without success. */
+  /** Whether each name of the list that was set last was looked up once, with or without success. */
   get settled(): boolean {
-    for (const refresh of this.#names.values()) if (!refresh.tried) return false;
-    return true;
+    return this.#next.every((source) => !isName(source) || this.#names.get(source.url)?.tried !== false);
   }
 
   /** Waits until it is settled, or closed. */
@@ -69,7 +90,17 @@ export class Discovery {
   }
 
   close(): void {
+    this.#inUse = [];
     this.follow([]);
+  }
+
+  #dropUnused(): void {
+    const used = new Set([...this.#inUse, ...this.#next].filter(isName).map(({ url }) => url));
+    for (const [name, refresh] of this.#names) {
+      if (used.has(name)) continue;
+      this.#names.delete(name);
+      refresh.close();
+    }
   }
 
   #wakeWhenSettled(): void {
