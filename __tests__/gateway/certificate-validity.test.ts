@@ -8,7 +8,6 @@ import { MadeCertificates } from '../support/made-certificate.ts';
 
 const DAY_MS = 86_400_000;
 const made = new MadeCertificates();
-const now = Date.now();
 
 beforeAll(() => {
   made.make('a', { names: ['DNS:a.test'], days: 90 });
@@ -40,7 +39,7 @@ test.each([
 ])('a certificate that is %s is reported as such', async (_, days, titles, said) => {
   const [a, long] = [made.files('a'), made.files('long')];
   const config = readConfig({ TLS_CERT: `${a.cert},${long.cert}`, TLS_KEY: `${a.key},${long.key}` });
-  jest.spyOn(Date, 'now').mockReturnValue(now + days * DAY_MS);
+  jest.spyOn(Date, 'now').mockReturnValue(Date.now() + days * DAY_MS);
   const state = new GatewayState();
   state.certificates = readCertificates(config.tls ?? []).facts;
   const kind = GATEWAY_PROBLEMS.find(({ problem }) => problem === 'certificate_expiring');
