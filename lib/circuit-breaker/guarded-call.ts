@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { deadline } from '../core/delay.ts';
 import type { Exchange, ExchangeObserver } from '../core/exchange.ts';
 import type { GatewayEvents } from '../core/gateway-events.ts';
 import { isEventStream } from '../core/http.ts';
@@ -23,7 +24,7 @@ export class GuardedCall implements ExchangeObserver {
   readonly #exchange: Exchange;
   readonly #permit: Permit;
   readonly #rules: GuardRules;
-  #timer: NodeJS.Timeout | undefined;
+  #stopTimer: (() => void) | undefined;
   #isJudged = false;
 
   constructor(exchange: Exchange, permit: Permit, rules: GuardRules) {
@@ -34,15 +35,14 @@ export class GuardedCall implements ExchangeObserver {
 
   watch(): void {
     const { timeoutMs } = this.#rules;
-    // A process that was held up first reads what has arrived, so that it does not blame the handler.
-    if (timeoutMs > 0) this.#timer = setTimeout(() => setImmediate(() => this.#due()), timeoutMs).unref();
+    if (timeoutMs > 0) this.#stopTimer = deadline(timeoutMs, () => this.#due());
     // A long download must not hold up recovery.
     if (this.#permit.isTrial) onHead(this.#exchange.res, (status) => this.settled({ kind: 'completed', status }));
     this.#exchange.observe(this);
   }
 
   settled(outcome: Outcome): void {
-    clearTimeout(this.#timer);
+    this.#stopTimer?.();
     if (Date.now() - this.#exchange.startedAt > LONG_CALL_MS) this.#warnOfStream();
     // A trial is judged by its head.
     if (this.#isJudged) return;
@@ -73,7 +73,7 @@ export class GuardedCall implements ExchangeObserver {
     const exchange = this.#exchange;
     const { res } = exchange;
     // timeoutMs ends at the response head: a response that has begun, such as an event stream, goes on.
-    if (res.headersSent || exchange.outcome !== undefined) return;
+    if (res.headersSent) return;
     const error = new Error(`the guarded handler sent no response head within ${this.#rules.timeoutMs} ms`);
     const outcome: Failed = { kind: 'failed', cause: 'handler_timeout', error, sent: true, headSent: false };
     exchange.settle(outcome);

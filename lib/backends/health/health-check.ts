@@ -1,4 +1,4 @@
-import { jittered } from '../../core/delay.ts';
+import { deadline, jittered } from '../../core/delay.ts';
 import type { CircuitStateName, HealthVerdict } from '../../core/events.ts';
 import { notPromise } from '../../core/http.ts';
 import { thrown } from '../../core/warnings.ts';
@@ -52,6 +52,7 @@ export class HealthCheck {
   readonly #unsubscribe: () => void;
   /** Timer for the next check, or for the timeout of the running one. */
   #timer: NodeJS.Timeout | undefined;
+  #stopTimeout = (): void => {};
   #running: AbortController | undefined;
   /** Whether the circuit opened during the running check. Then its result says nothing about the time since. */
   #isStale = false;
@@ -86,6 +87,7 @@ export class HealthCheck {
     this.#closed = true;
     this.#unsubscribe();
     clearTimeout(this.#timer);
+    this.#stopTimeout();
     const running = this.#running;
     this.#running = undefined;
     running?.abort();
@@ -117,12 +119,10 @@ export class HealthCheck {
     this.#running = running;
     this.#isStale = false;
     const late = new Error(`the health check took longer than ${timeoutMs} ms`);
-    // A process that was held up first reads what has arrived, and the end that may follow it, so that it does not blame the backend.
-    const abort = (): void => void setImmediate(() => setImmediate(() => running.abort(late)));
-    this.#timer = setTimeout(abort, timeoutMs).unref();
+    this.#stopTimeout = deadline(timeoutMs, () => running.abort(late));
     const answer = await this.#probe(this.#backend, { path, headers, timeoutMs, signal: running.signal });
     if (this.#running !== running) return;
-    clearTimeout(this.#timer);
+    this.#stopTimeout();
     this.#running = undefined;
     // The error of an aborted probe is only a consequence of the timeout.
     const error = running.signal.aborted ? late : this.#problemWith(answer);
