@@ -342,7 +342,13 @@ describeInChromium('the status page in Chromium', () => {
       feed.noteOperator('an operator', text);
       await page.locator('#changes').getByText(text).waitFor();
     }
-    expect(await page.locator('#changes li').count()).toBe(4);
+    // A busy machine may have problems of its own in the list.
+    expect(
+      await page
+        .locator('#changes li')
+        .filter({ hasText: /circuit open|second state|third state/ })
+        .count(),
+    ).toBe(4);
   });
 
   test('shows the settings after a reload, and says when the gateway does not respond', async () => {
