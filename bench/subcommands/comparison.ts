@@ -61,8 +61,9 @@ export class Comparison implements Subcommand {
     const { targets } = chosenOf(this.name, this.#spec.targets, flags.only);
     const secondsEach =
       flags.rounds * (flags.warmupSeconds + flags.seconds) + flags.processes * (PREHEAT_SECONDS + OVERHEAD_SECONDS);
-    // autocannon and wrk start anew for each stretch, so twice the planned time is not yet a hang.
-    return 2 * secondsEach * targets.length + OVERHEAD_SECONDS;
+    // autocannon and wrk start anew for each stretch, and a slow machine takes seconds to accept hundreds of connections. So four times the
+    // planned time is not yet a hang.
+    return 4 * secondsEach * targets.length + OVERHEAD_SECONDS;
   }
 
   async run({ flags, processes, placement, print, progress }: Bench): Promise<boolean> {
