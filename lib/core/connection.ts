@@ -43,8 +43,8 @@ export const below = <T extends Duplex>(socket: T): T | Socket =>
 
 /**
  * Cuts a connection, if possible with a reset. An orderly end could look like the end of a response (RFC 9112 §8), and leaves unsent bytes in
- * the kernel. That is so with TLS as well: Node sends a `close_notify` when a TLS socket is destroyed. Unix sockets have no reset, and Node
- * throws when it is called for them.
+ * the kernel. That is so with TLS as well: a destroyed TLS socket sends no `close_notify`, but curl and Node take such an end for an orderly one.
+ * Unix sockets have no reset, and Node throws when it is called for them.
  *
  * The TLS socket has to end the one below it. When that is gone first, the TLS socket emits `close` within the call, which can be in the middle
  * of parsing a request: Node 22 then keeps the parser in its list of connections, and `server.close()` throws.
